@@ -1,0 +1,1 @@
+"""Data for the labs: a registry of files, a downloader that trusts nothing, loaders, splits."""

@@ -1,0 +1,248 @@
+"""Federated averaging over hospitals, and what each observer sees of it. Plain torch.
+
+Source: McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data
+(AISTATS 2017, arXiv:1602.05629), Algorithm 1, with every hospital taking part in every round.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from leaklab.data.dataset import Dataset
+from leaklab.runtime import generator as keyed_generator
+from leaklab.runtime import isolated_rng
+from leaklab.updates import (
+    UNKNOWN,
+    Knowledge,
+    LocalTraining,
+    Observer,
+    State,
+    Update,
+    View,
+    copy_state,
+    weighted_mean,
+)
+
+Defence = Callable[[Update], Update]
+"""What a hospital does to its update before it leaves the building."""
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One client: its records, which never leave it.
+
+    inputs
+        Shape (n, ...), floating point, finite.
+    targets
+        Shape (n,): class labels of at least two classes, or real values.
+
+    Raises ``ValueError`` that names the hospital where it holds no records, one class, values
+    that are not finite, or targets that do not match the inputs.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self):
+        def require(holds: bool, complaint: str) -> None:
+            if not holds:
+                raise ValueError(f"hospital {self.name!r}: {complaint}")
+
+        n = len(self.inputs)
+        require(n > 0, "inputs hold no records, expected at least one")
+        require(self.targets.shape[:1] == (n,),
+                f"targets of shape {tuple(self.targets.shape)} given, expected {n} entries")
+        bad = int((~torch.isfinite(self.inputs.reshape(n, -1))).any(1).sum())
+        require(bad == 0, f"inputs of {bad} of {n} records hold NaN or infinite values; "
+                          "impute or drop them first")
+        require(bool(torch.isfinite(self.targets).all()), "targets hold NaN or infinite values")
+        if not self.targets.is_floating_point():
+            classes = self.targets.unique().tolist()
+            require(len(classes) > 1, f"targets hold only class {classes[0]}, expected two or more")
+
+    @classmethod
+    def of(cls, name: str, dataset: Dataset, device: torch.device | str = "cpu") -> Hospital:
+        """A hospital that holds the records of ``dataset``."""
+        inputs, targets = torch.tensor(dataset.inputs), torch.tensor(dataset.targets)
+        return cls(name, inputs.to(device), targets.to(device))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def train(
+        self,
+        model: nn.Module,
+        training: LocalTraining,
+        *,
+        generator: torch.Generator,
+        round: int = 0,
+        defend: Defence | None = None,
+    ) -> Update:
+        """Train a copy of ``model`` on the hospital's records and return the update.
+
+        ``model`` holds the state received and is left unchanged. ``generator`` (on the CPU) draws
+        the batches and any dropout. ``defend`` acts on the update before it leaves.
+        """
+        before = copy_state(model.state_dict())
+        local = copy.deepcopy(model)
+        local.train(training.mode == "train")
+        anchor = [p.detach().clone() for p in local.parameters()]
+        optimiser = _optimiser(local, training)
+        batches = draw_batches(len(self), training, generator)
+        with isolated_rng(generator):
+            for batch in batches:
+                batch = batch.to(self.inputs.device)
+                optimiser.zero_grad()
+                cross_entropy(local(self.inputs[batch]), self.targets[batch]).backward()
+                if training.proximal:
+                    for p, start in zip(local.parameters(), anchor, strict=True):
+                        p.grad.add_(p.detach() - start, alpha=training.proximal)
+                optimiser.step()
+        update = Update(before, copy_state(local.state_dict()), len(self), round, self.name)
+        return defend(update) if defend else update
+
+
+@dataclass(frozen=True)
+class Round:
+    """One exchange: the model sent out, what came back, the model made of it."""
+
+    number: int
+    before: State
+    updates: tuple[Update, ...]
+    after: State
+
+
+def fed_avg(
+    model: nn.Module,
+    hospitals: Sequence[Hospital],
+    training: LocalTraining,
+    *,
+    rounds: int,
+    seed: int,
+    defend: Defence | None = None,
+) -> Iterator[Round]:
+    """Yield the rounds of a federation that starts from the weights of ``model``.
+
+    Each hospital trains the global model on its own records; the server replaces it by the mean
+    of what comes back, weighted by numbers of records. The draws of a hospital depend on
+    ``(seed, round, name)`` only, so neither the order of the hospitals nor the process they run
+    in matters. ``model`` is left unchanged: read the last round's ``after``.
+
+    Raises ``ValueError`` for no hospitals, a name used twice, or fewer than one round.
+    """
+    names = [hospital.name for hospital in hospitals]
+    if not names:
+        raise ValueError("hospitals: none given, expected at least one")
+    if len(set(names)) < len(names):
+        raise ValueError(f"hospitals: names {names} given, expected each name once")
+    if rounds < 1:
+        raise ValueError(f"rounds: {rounds} given, expected 1 or more")
+    return _rounds(copy.deepcopy(model), hospitals, training, rounds, seed, defend)
+
+
+def _rounds(model, hospitals, training, rounds, seed, defend) -> Iterator[Round]:
+    for number in range(1, rounds + 1):
+        before = copy_state(model.state_dict())
+        updates = tuple(
+            hospital.train(model, training, round=number, defend=defend,
+                           generator=keyed_generator(seed, number, hospital.name))
+            for hospital in hospitals
+        )
+        after = weighted_mean([u.after for u in updates], [u.num_examples for u in updates])
+        model.load_state_dict(after)
+        yield Round(number, before, updates, after)
+
+
+def draw_batches(n: int, training: LocalTraining, generator: torch.Generator) -> list[Tensor]:
+    """The record indices of each local step, shape (batch,) each.
+
+    Passes through the records follow one another until ``local_steps`` batches are drawn; the
+    last batch of a pass may be smaller.
+    """
+    size = training.batch_size or n
+    shuffled = training.batch_order == "shuffled" and size < n
+    batches: list[Tensor] = []
+    while len(batches) < training.local_steps:
+        order = torch.randperm(n, generator=generator) if shuffled else torch.arange(n)
+        batches += order.split(size)
+    return batches[: training.local_steps]
+
+
+def _optimiser(model: nn.Module, training: LocalTraining) -> torch.optim.Optimizer:
+    if training.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), lr=training.learning_rate)
+    return torch.optim.SGD(
+        model.parameters(), lr=training.learning_rate, momentum=training.momentum
+    )
+
+
+# --- What each observer sees of a round -----------------------------------------------------
+
+SERVER = Observer("server")
+SERVER_BEHIND_SECURE_AGGREGATION = Observer("server behind secure aggregation")
+CLIENT = Observer("client")
+EAVESDROPPER = Observer("eavesdropper")
+PUBLIC = Observer("public")
+
+
+def server_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
+    """An honest-but-curious server: every single update, by name."""
+    return tuple(_single(SERVER, update, knowledge) for update in round.updates)
+
+
+def secure_aggregation_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
+    """The same server where only the weighted mean can be opened: one sum, weights unknown."""
+    names = tuple(update.hospital for update in round.updates)
+    return (View(SERVER_BEHIND_SECURE_AGGREGATION, "sum", copy_state(round.before),
+                 copy_state(round.after), names, knowledge=knowledge),)
+
+
+def client_views(round: Round, own: str, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
+    """A hospital that takes its own part out of the new global model.
+
+    Knowing its own update and its share of the weights, hospital ``own`` recovers the weighted
+    mean of the others; of two hospitals, the other's model exactly. In a federation of one
+    there is nothing to see.
+
+    Raises ``ValueError`` if ``own`` took no part in the round.
+    """
+    mine = [update for update in round.updates if update.hospital == own]
+    others = [update for update in round.updates if update.hospital != own]
+    if not mine:
+        names = [update.hospital for update in round.updates]
+        raise ValueError(f"own: {own!r} given, expected one of {names}")
+    if not others:
+        return ()
+    total = sum(update.num_examples for update in round.updates)
+    rest = weighted_mean([round.after, mine[0].after], [total, -mine[0].num_examples])
+    names = tuple(update.hospital for update in others)
+    return (View(CLIENT, "difference", copy_state(round.before), rest, names,
+                 knowledge=knowledge),)
+
+
+def eavesdropper_views(
+    round: Round, *, encrypted: bool, knowledge: Knowledge = UNKNOWN
+) -> tuple[View, ...]:
+    """Someone on the network: every single update in the clear, nothing under TLS."""
+    if encrypted:
+        return ()
+    return tuple(_single(EAVESDROPPER, update, knowledge) for update in round.updates)
+
+
+def public_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
+    """Anyone who downloads the released model: its weights, and nothing of the way there."""
+    names = tuple(update.hospital for update in round.updates)
+    return (View(PUBLIC, "released model", None, copy_state(round.after), names,
+                 knowledge=knowledge),)
+
+
+def _single(observer: Observer, update: Update, knowledge: Knowledge) -> View:
+    return View(observer, "update", copy_state(update.before), copy_state(update.after),
+                (update.hospital,), (update.num_examples,), knowledge)
