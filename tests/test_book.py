@@ -1,0 +1,234 @@
+"""The book builds without a warning, reads offline in a real browser, and agrees with its plan."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book/_ext"))
+
+import bookkit  # noqa: E402
+
+import book as book_tool  # noqa: E402
+import browser  # noqa: E402
+import chapter_map  # noqa: E402
+
+needs_chromium = pytest.mark.skipif(
+    browser.find_chromium() is None,
+    reason="no Chromium here; install one or name it in LEAKLAB_CHROMIUM to check pages in it")
+
+
+@pytest.fixture(scope="module")
+def html():
+    """The built book; built here if an input has changed. A warning fails the build."""
+    return book_tool.build(ROOT).parents[1]
+
+
+# --- The pages as a reader meets them --------------------------------------------------------
+
+
+@needs_chromium
+def test_every_page_is_sound_in_a_browser_without_a_network(html):
+    assert browser.check(html) == []
+
+
+FAULTY = {  # a page with one fault, and how the report must name it
+    "third_party": ('<script src="http://example.org/a.js"></script>', "third party"),
+    "missing_file": ('<img src="gone.png" alt="A picture that is not there">', "404 for gone.png"),
+    "console": ("<script>console.error('broken')</script>", "console error: broken"),
+    "script": ("<script>nothing.here</script>", "script error"),
+    "no_alt": ('<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">', "no alternative text"),
+    "formula": ('<span class="math">\\(x^2\\)</span>', "mathematics not set: \\(x^2\\)"),
+    "wide": ('<div style="width: 800px">wide</div>', "at 390 px"),
+    "dead_page": ('<a href="nowhere.html">there</a>', "nowhere.html, no such page"),
+    "dead_anchor": ('<a href="sound.html#gone">there</a>', "sound.html#gone, no such anchor"),
+}
+
+
+@needs_chromium
+def test_the_browser_check_reports_each_fault_and_no_sound_page(tmp_path):
+    shell = ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Page</title>'
+             '<link rel="icon" href="data:,"></head><body><main>{}</main></body></html>')
+    sound = ('<h1 id="top">Sound</h1><a href="sound.html#top">up</a>'
+             '<a href="http://example.org/">elsewhere</a>')
+    (tmp_path / "sound.html").write_text(shell.format(sound))
+    for name, (markup, _) in FAULTY.items():
+        (tmp_path / f"{name}.html").write_text(shell.format(markup))
+    faults = browser.check(tmp_path)
+    assert [f for f in faults if f.startswith("sound.html")] == []
+    for name, (_, said) in FAULTY.items():
+        assert [f for f in faults if f.startswith(f"{name}.html") and said in f], (name, faults)
+
+
+@needs_chromium
+def test_a_folder_without_a_book_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"folder: no HTML page in .*, expected"):
+        browser.check(tmp_path)
+
+
+# --- The built files ------------------------------------------------------------------------
+
+
+def test_no_built_page_loads_anything_from_a_third_party(html):
+    pages = [html / name for name in browser.pages(html)]
+    assert pages
+    assert {str(p): bookkit.third_parties(p.read_text(encoding="utf-8")) for p in pages
+            if bookkit.third_parties(p.read_text(encoding="utf-8"))} == {}
+
+
+def test_every_page_forbids_third_parties_and_the_root_leads_to_the_first_page(html):
+    for name in browser.pages(html):
+        assert (html / name).read_text(encoding="utf-8").count(bookkit.POLICY) == 1, name
+    assert "url=book/index.html" in (html / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("markup", "loaded"), [
+    ('<script async src="https://a.example/x.js">', ["https://a.example/x.js"]),
+    ('<link rel="stylesheet" href="//a.example/x.css">', ["//a.example/x.css"]),
+    ('<img alt="" src="http://a.example/x.png">', ["http://a.example/x.png"]),
+    ('<a href="https://a.example/">read</a>', []),
+    ('<link rel="canonical" href="https://a.example/">', []),
+    ('<script src="../_static/x.js">', []),
+])
+def test_third_parties_are_what_a_page_would_load(markup, loaded):
+    assert bookkit.third_parties(markup) == loaded
+
+
+def test_mending_a_page_twice_changes_nothing():
+    page = f'<head>{bookkit.CHARSET}</head><div id="pst-primary-sidebar" class="x">'
+    once = bookkit.mend(page)
+    assert 'role="navigation"' in once
+    assert bookkit.mend(once) == once
+
+
+# --- The build ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """A book of one page with the settings of the real one."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(config))
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    shutil.copytree(ROOT / "book/_ext", tmp_path / "book/_ext")
+    shutil.copytree(ROOT / "book/_assets", tmp_path / "book/_assets")
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    for stray in (".venv/lib/notes.md", ".pytest_cache/README.md", "notebooks/.hidden/a.md"):
+        (tmp_path / stray).parent.mkdir(parents=True)
+        (tmp_path / stray).write_text("# Not a page of the book\n")
+    (tmp_path / "book/references.bib").write_text("")
+    (tmp_path / "book/index.md").write_text("# A page\n\nA sentence.\n")
+    return tmp_path
+
+
+def test_warnings_and_third_parties_fail_the_build_which_leaves_nothing(small_book):
+    faults = "[gone](gone.md), {term}`unknown`, {cite:p}`nobody`, ![x](https://a.example/x.png)"
+    (small_book / "book/index.md").write_text(f"# A page\n\nSee {faults}.\n")
+    with pytest.raises(RuntimeError, match="does not build without warnings") as raised:
+        book_tool.build(small_book)
+    for fault in ("gone.md", "unknown", "nobody", "index.html loads https://a.example/x.png"):
+        assert fault in str(raised.value)
+    assert "isn't included in any toctree" not in str(raised.value)
+    assert not (small_book / "_build").exists()
+
+
+def test_a_book_is_built_again_only_when_an_input_changes(small_book, monkeypatch):
+    builds = []
+
+    def jupyter_book(command, cwd, **_):
+        builds.append(command)
+        (cwd / "_build/html/book").mkdir(parents=True)
+        (cwd / "_build/html/book/index.html").write_text("<h1>A page</h1>")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", jupyter_book)
+    assert book_tool.build(small_book) == book_tool.build(small_book)
+    assert len(builds) == 1
+    for name in ("book/index.md", "_toc.yml", "book/_assets/book.css"):
+        (small_book / name).write_text((small_book / name).read_text() + "\n")
+        book_tool.build(small_book)
+        book_tool.build(small_book)
+    assert len(builds) == 4
+
+
+# --- The plan -------------------------------------------------------------------------------
+
+
+def test_the_map_of_chapters_is_up_to_date():
+    drawn = chapter_map.draw(chapter_map.read_plan())
+    assert chapter_map.TARGET.read_text(encoding="utf-8") == drawn, \
+        "run: python tools/chapter_map.py"
+
+
+def misplaced(plan, contents):
+    """Complaints about a table of contents that departs from the plan of chapters."""
+    written = {part["caption"]: part["chapters"] for part in contents["parts"]}
+    found = []
+    for part in plan:
+        slugs = [chapter.slug for chapter in part.chapters]
+        pages = [Path(entry["file"]).name for entry in written.get(part.name, [])]
+        if pages != [slug for slug in slugs if slug in pages]:
+            found.append(f"{part.name}: {pages}, expected some of {slugs} in this order")
+        found += [f"{entry['file']}: expected its lab as its section"
+                  for entry in written.get(part.name, [])
+                  if [s["file"] for s in entry.get("sections", [])]
+                  != [f"notebooks/{Path(entry['file']).name}"]]
+    planned = {chapter.slug for part in plan for chapter in part.chapters}
+    numbered = {Path(f).name for f in chapter_map.files(contents) if re.search(r"/\d\d_", f)}
+    return found + [f"{slug}: not in book/chapters.yml" for slug in sorted(numbered - planned)]
+
+
+def test_the_contents_follow_the_plan():
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    assert misplaced(chapter_map.read_plan(), contents) == []
+
+
+@pytest.mark.parametrize("chapters", [
+    ["02_what_crosses_the_wire", "01_federated_averaging"],  # in the wrong order
+    ["03_exact_leakage"],                                    # in the wrong part
+    ["21_unplanned"],
+])
+def test_contents_that_depart_from_the_plan_are_noticed(chapters):
+    entries = [{"file": f"book/{c}", "sections": [{"file": f"notebooks/{c}"}]} for c in chapters]
+    contents = {"parts": [{"caption": "Foundations", "chapters": entries}]}
+    assert misplaced(chapter_map.read_plan(), contents)
+
+
+def test_the_plan_has_twenty_chapters_numbered_in_order():
+    numbers = [c.number for part in chapter_map.read_plan() for c in part.chapters]
+    assert numbers == list(range(1, 21))
+
+
+# --- Words ----------------------------------------------------------------------------------
+
+
+def test_every_source_can_be_looked_up_and_is_cited():
+    entries = re.split(r"^@", (ROOT / "book/references.bib").read_text(), flags=re.M)[1:]
+    text = "\n".join(p.read_text() for p in (ROOT / "book").rglob("*.md"))
+    text += "\n".join(p.read_text() for p in (ROOT / "notebooks/text").glob("*.md"))
+    cited = {key.strip() for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", text)
+             for key in keys.split(",")}
+    for entry in entries:
+        key = re.match(r"\w+\{([^,]+),", entry)[1]
+        ids = re.findall(r"^ *(?:doi|eprint) = \{(.+?)\}", entry, flags=re.M)
+        assert ids, f"{key}: no doi and no eprint"
+        assert key in cited or any(i in text for i in ids), f"{key}: cited nowhere"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_outside_the_book_names_exist(name):
+    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", (ROOT / name).read_text())
+    targets = [a or b for a, b in links if not re.match(r"\w+:", a or b)]
+    assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+def test_the_data_page_shows_the_whole_registry(html):
+    from leaklab.data import registry
+
+    page = (html / "book/data.html").read_text(encoding="utf-8")
+    assert [name for name in registry.FILES if name not in page] == []

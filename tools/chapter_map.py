@@ -1,0 +1,119 @@
+"""Draw the map of chapters: ``python tools/chapter_map.py`` writes book/_assets/chapter_map.svg.
+
+The plan comes from book/chapters.yml; a chapter is ready once _toc.yml lists its page. The
+picture is one narrow column, so that it can be read on a phone without zooming, and each text
+stands on a fill of its own, so that it can be read on a light page and on a dark one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "book/_assets/chapter_map.svg"
+
+WIDTH, MARGIN, INDENT = 360, 8, 20
+ROW, GAP, PART_GAP = 28, 4, 14
+STYLE = """
+  text { font: 14px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+  .part { fill: #33475b } .part-name { fill: #fff; font-weight: 600 }
+  .line { stroke: #7d8fa1; stroke-width: 3 }
+  .ready { fill: #0072b2 } .ready-name, .ready-note { fill: #fff }
+  .planned { fill: #eef1f4; stroke: #66788a; stroke-dasharray: 4 3 }
+  .planned-name { fill: #26333f } .planned-note { fill: #4a5a69 }
+  .ready-note, .planned-note { font-size: 12px; text-anchor: end }
+"""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter of the plan; ``ready`` once the table of contents lists its page."""
+
+    slug: str
+    title: str
+    ready: bool
+
+    @property
+    def number(self) -> int:
+        return int(self.slug.partition("_")[0])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the course and its chapters, in order."""
+
+    name: str
+    chapters: tuple[Chapter, ...]
+
+
+def files(contents: object) -> Iterator[str]:
+    """Each page that a table of contents names, from top to bottom."""
+    if isinstance(contents, dict):
+        yield from filter(None, [contents.get("file")])
+        contents = list(contents.values())
+    for child in contents if isinstance(contents, list) else []:
+        yield from files(child)
+
+
+def read_plan(root: Path = ROOT) -> list[Part]:
+    """The parts of book/chapters.yml, with what _toc.yml says is ready."""
+    plan = yaml.safe_load((root / "book/chapters.yml").read_text(encoding="utf-8"))
+    contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    listed = set(files(contents))
+    return [Part(entry["part"], tuple(Chapter(slug, title, f"book/{slug}" in listed)
+                                      for slug, title in entry["chapters"].items()))
+            for entry in plan]
+
+
+def summary(plan: list[Part]) -> str:
+    """The picture in a sentence, for those who do not see it."""
+    chapters = [chapter for part in plan for chapter in part.chapters]
+    ready = ", ".join(f"{c.number} {c.title}" for c in chapters if c.ready)
+    parts = "; ".join(f"{part.name}, chapters {part.chapters[0].number} to "
+                      f"{part.chapters[-1].number}" for part in plan)
+    return (f"Map of the {len(chapters)} chapters in {len(plan)} parts: {parts}. "
+            f"Ready so far: {ready or 'none'}.")
+
+
+def draw(plan: list[Part]) -> str:
+    """The plan as SVG."""
+    rows, y = [], MARGIN
+    for part in plan:
+        rows.append(_box("part", MARGIN, y, part.name))
+        top, y = y + ROW, y + ROW + GAP
+        for chapter in part.chapters:
+            kind, note = ("ready", "ready") if chapter.ready else ("planned", "planned")
+            rows.append(_box(kind, MARGIN + INDENT, y, f"{chapter.number}  {chapter.title}", note))
+            rows.append(f'<path class="line" d="M{MARGIN + 8} {top}V{y + ROW // 2}h{INDENT - 9}" '
+                        'fill="none"/>')
+            top, y = y + ROW // 2, y + ROW + GAP
+        y += PART_GAP - GAP
+    height = y - PART_GAP + MARGIN
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}" role="img" aria-label="{escape(summary(plan))}">\n'
+            f"<style>{STYLE}</style>\n" + "\n".join(rows) + "\n</svg>\n")
+
+
+def _box(kind: str, x: int, y: int, name: str, note: str = "") -> str:
+    """A filled row with a name on the left and a note on the right."""
+    width, baseline = WIDTH - MARGIN - x, y + ROW // 2 + 5
+    right = f'<text class="{kind}-note" x="{x + width - 10}" y="{baseline}">{note}</text>'
+    return (f'<rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{ROW}" rx="6"/>'
+            f'<text class="{kind}-name" x="{x + 10}" y="{baseline}" xml:space="preserve">'
+            f"{escape(name)}</text>{right if note else ''}")
+
+
+def main() -> None:
+    part = TARGET.with_suffix(".part")
+    part.write_text(draw(read_plan()), encoding="utf-8")
+    os.replace(part, TARGET)
+
+
+if __name__ == "__main__":
+    main()
