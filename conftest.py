@@ -1,0 +1,67 @@
+"""What holds for every test: one thread, no progress bars, and no silent skip of a lab.
+
+Labs run through nbval (``pytest --nbval``). A lab names the data it needs; where these cannot be
+had its cells are skipped with the reason, or fail where ``LEAKLAB_DATA`` promised them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+os.environ.update(LEAKLAB_PROGRESS="0", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1",
+                  PYTHONHASHSEED="0")
+os.environ.setdefault("LEAKLAB_DEVICE", "cpu")  # the stored outputs come from there
+for name in ("LEAKLAB_SCALE", "MPLBACKEND"):  # both would change what a lab shows
+    os.environ.pop(name, None)
+
+
+def pytest_configure(config):
+    """Give the kernels a profile of their own: the user's is not part of the course."""
+    profile = tempfile.TemporaryDirectory(prefix="leaklab-ipython-")
+    config.add_cleanup(profile.cleanup)
+    settings = Path(profile.name, "profile_default/ipython_kernel_config.py")
+    settings.parent.mkdir()
+    settings.write_text("c.IPKernelApp.log_level = 40  # a kernel announces itself at 30\n")
+    os.environ["IPYTHONDIR"] = profile.name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before a kernel starts: see to it that the lab's data are there."""
+    if item.path.suffix == ".ipynb":
+        require_data(item.path)
+
+
+def require_data(notebook: Path) -> None:
+    """Skip a test whose lab lacks data, with the reason; fail it where they were promised."""
+    if reason := missing_data(notebook):
+        if os.environ.get("LEAKLAB_DATA"):
+            pytest.fail(f"LEAKLAB_DATA is set, but {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+@functools.cache
+def missing_data(notebook: Path) -> str | None:
+    """Why the data that ``notebook`` names cannot be had, or ``None`` where they can."""
+    metadata = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]
+    names = metadata.get("leaklab", {}).get("data", [])
+    if not names:
+        return None
+    from leaklab.data.download import DataUnavailable, fetch
+
+    try:
+        for name in names:
+            fetch(name)
+    except DataUnavailable as error:
+        return f"{notebook.name} needs data that cannot be had: {error}"
+    return None

@@ -1,0 +1,33 @@
+"""Solutions of the exercises; each lab shows its own, folded, below the exercise.
+
+A solution is read from here when the labs are generated, so it is the very code that the tests
+run through the checks.
+"""
+
+from __future__ import annotations
+
+
+def fedprox_gradient(gradient, weights, global_weights, mu):
+    """Gradient of the local loss plus ``mu / 2 * ||weights - global_weights||^2``."""
+    return gradient + mu * (weights - global_weights)
+
+
+def weighted_mean(states, num_examples):
+    """Mean of the hospitals' states, each weighted by its number of examples."""
+    total = sum(num_examples)
+    return {
+        name: sum(n / total * state[name] for state, n in zip(states, num_examples, strict=True))
+        for name in states[0]
+    }
+
+
+def bytes_per_round(model, hospitals):
+    """Bytes on the wire in one round: the state goes out to each hospital and comes back."""
+    tensors = model.state_dict().values()
+    return 2 * hospitals * sum(t.numel() * t.element_size() for t in tensors)
+
+
+def other_hospital(global_weights, own_weights, own_records, other_records):
+    """What the other of two hospitals returned, from the weighted mean of both."""
+    total = own_records + other_records
+    return (total * global_weights - own_records * own_weights) / other_records

@@ -1,0 +1,1 @@
+"""The full measurements behind the labs: ``python -m studies`` runs them (`make evidence`)."""

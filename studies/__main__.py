@@ -1,0 +1,85 @@
+"""Run studies and record their evidence: ``python -m studies [NN_slug ...]``.
+
+A study is a module ``studies/NN_slug.py`` with three functions:
+
+    trials() -> list of settings, each a dict of plain values
+    run(setting) -> dict of measured numbers for one trial
+    summarise(results) -> list of Evidence, from (setting, numbers) pairs in the order of trials()
+
+Finished trials are kept under ``studies/.trials``, keyed by their setting and by the source code
+they ran on, so an interrupted study goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("[0-9][0-9]_*.py"))
+# Changing these does not change what a trial measures.
+NOT_MEASURING = ("evidence.py", "plots.py", "recorded", "teaching", "assess")
+
+
+def main() -> None:
+    """Run the studies named on the command line, or all of them."""
+    parser = argparse.ArgumentParser(prog="python -m studies", description=__doc__.split("\n")[0])
+    parser.add_argument("name", nargs="*", help=f"one of: {', '.join(STUDIES)} (default: all)")
+    names = parser.parse_args().name or STUDIES
+    unknown = sorted(set(names) - set(STUDIES))
+    if unknown:
+        parser.error(f"unknown study {', '.join(unknown)}; there are: {', '.join(STUDIES)}")
+    for name in names:
+        print(f"{name} -> {run_study(name)}")
+
+
+def run_study(name: str) -> Path:
+    """Run what is missing of the study ``name``, then record its evidence; return the file."""
+    from leaklab import evidence
+    from leaklab.runtime import progress
+
+    study = importlib.import_module(f"studies.{name}")
+    settings = study.trials()
+    folder = ROOT / "studies" / ".trials" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {json.dumps(s, sort_keys=True): folder / f"{_key(name, s)}.json" for s in settings}
+    missing = [s for s in settings if not files[json.dumps(s, sort_keys=True)].exists()]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = {pool.submit(_run_trial, name, s): s for s in missing}
+        for job in progress(as_completed(jobs), name, total=len(jobs)):
+            _write(files[json.dumps(jobs[job], sort_keys=True)], job.result())
+    results = [(s, json.loads(files[json.dumps(s, sort_keys=True)].read_text())) for s in settings]
+    return evidence.record(name, study.summarise(results))
+
+
+def _run_trial(name: str, setting: dict) -> dict[str, float]:
+    import torch
+
+    torch.set_num_threads(1)
+    return importlib.import_module(f"studies.{name}").run(setting)
+
+
+def _key(name: str, setting: dict) -> str:
+    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
+    source = ROOT / "src" / "leaklab"
+    for path in (ROOT / "studies" / f"{name}.py", *sorted(source.rglob("*.py"))):
+        parts = path.relative_to(ROOT).parts
+        if not any(part in NOT_MEASURING for part in parts):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _write(path: Path, numbers: dict[str, float]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(numbers))
+    os.replace(part, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

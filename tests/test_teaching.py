@@ -1,0 +1,308 @@
+"""The scrubber, the listings and the checked exercises."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import shutil
+from itertools import pairwise
+
+import matplotlib.style
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from leaklab.teaching import checks, solutions
+from leaklab.teaching.scrubber import scrubber
+from leaklab.teaching.show import show_source
+
+
+def sheet_of(page: str) -> np.ndarray:
+    """The contact sheet inside the HTML, as grey or RGB values."""
+    encoded = re.search(r'src="data:image/png;base64,([^"]+)"', page)[1]
+    image = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    return np.asarray(image.convert("RGB"))
+
+
+def ramp(steps: int = 4, images: int = 2, height: int = 3, width: int = 5) -> np.ndarray:
+    shape = (steps, images, height, width)
+    return np.arange(np.prod(shape)).reshape(shape) / np.prod(shape)
+
+
+def show(frames, **changes):
+    texts = [f"step {i}" for i in range(len(frames))]
+    return scrubber(frames, **{"texts": texts, "name": "Step", "alt": "A ramp", **changes})
+
+
+# --- Scrubber ----------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*[st.integers(1, 4)] * 4), st.integers(0, 2**32 - 1))
+def test_the_sheet_holds_every_grey_frame_in_its_place(shape, seed):
+    frames = np.random.default_rng(seed).random(shape)
+    sheet = sheet_of(show(frames).html)
+    height, width = shape[2:]
+    for t in range(shape[0]):
+        for k in range(shape[1]):
+            cell = sheet[k * height:(k + 1) * height, t * width:(t + 1) * width, 0]
+            assert np.abs(cell / 255 - frames[t, k]).max() <= 0.5 / 15 + 1e-9
+
+
+def test_the_sheet_holds_every_colour_frame_in_its_place():
+    colours = np.array([[0, 114, 178], [213, 94, 0], [0, 158, 115]], dtype=np.uint8)
+    frames = np.broadcast_to(colours[:, None, None], (3, 4, 6, 3))
+    assert (sheet_of(show(frames).html) == np.repeat(colours, 6, axis=0)).all()
+
+
+def test_equal_input_gives_equal_bytes_and_any_change_another_id():
+    frames = ramp()
+    first, again = show(frames), show(frames.copy())
+    assert (first.html, first.png, first.text) == (again.html, again.png, again.text)
+    changed = [show(frames, name="Round"), show(frames, alt="Another"), show(frames, start=1),
+               show(frames, texts=list("abcd")), show(1 - frames)]
+    ids = {re.search(r'<figure id="([^"]+)"', s.html)[1] for s in [first, *changed]}
+    assert len(ids) == 6
+
+
+def test_without_scripts_the_contact_sheet_is_described_and_nothing_is_loaded():
+    page = show(ramp()).html
+    before_script = page.split("<script>")[0]
+    assert 'alt="A ramp. One column per step, from step 0 to step 3."' in before_script
+    assert "display: none" not in before_script
+    assert not re.search(r"https?://|\beval\b|new Function", page)
+
+
+def test_markup_in_texts_stays_text():
+    page = show(ramp(2), texts=['</script><b>"', "$id & more"], name="<i>", alt='"><img>').html
+    assert page.count("</script>") == 1
+    assert "<b>" not in page and "<i>" not in page and page.count("<img") == 1
+
+
+def test_mimebundle_holds_html_a_thinned_picture_and_a_line():
+    bundle = show(ramp(steps=20))._repr_mimebundle_()
+    assert list(bundle) == ["text/html", "image/png", "text/plain"]
+    picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert picture.size == (8 * 5, 2 * 3)
+    assert bundle["text/plain"] == "<scrubber 'Step': 20 steps, 2 x 3 x 5 pixels>"
+
+
+@pytest.mark.parametrize(("frames", "changes", "complaint"), [
+    (np.zeros((3, 4, 4)), {}, r"frames: shape \(3, 4, 4\) given"),
+    (np.zeros((0, 1, 4, 4)), {"texts": []}, "frames: shape"),
+    (ramp() * 2, {}, "frames: values from 0.0 to 1.98"),
+    (np.full((2, 1, 4, 4), np.nan), {}, "frames: values from nan"),
+    (np.zeros((2, 1, 4, 4), dtype=int), {}, "frames: int64 of shape"),
+    (np.zeros((2, 3, 4, 4), dtype=np.uint8), {}, "frames: uint8 of shape"),
+    (np.zeros((200, 1, 1, 100)), {}, "frames: 20000 pixels side by side"),
+    (ramp(), {"texts": ["one"]}, "texts: 1 texts given, expected 4"),
+    (ramp(), {"name": " "}, "name: "),
+    (ramp(), {"alt": ""}, "alt: "),
+    (ramp(), {"start": 4}, "start: 4 given, expected a step from 0 to 3"),
+    (ramp(), {"ms": 0}, "ms: 0"),
+    (ramp(), {"width": 0}, "width: 0"),
+])
+def test_bad_input_is_named(frames, changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        show(frames, **changes)
+
+
+# --- Scrubber in a browser ---------------------------------------------------------------------
+
+CHROMIUM = os.environ.get("LEAKLAB_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+POLICY = ("default-src 'self' 'unsafe-inline' data: blob:; object-src 'none'; base-uri 'self'")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found; install it or set LEAKLAB_CHROMIUM to its path")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page under the book's content security policy that notes every complaint."""
+    page = browser.new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(("http", "ws"))
+            and page.complaints.append(request.url))
+    yield page
+    page.close()
+
+
+def open_page(page, *parts: str) -> None:
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    page.set_content(f'<!DOCTYPE html><meta charset="utf-8"><title>t</title>{meta}{"".join(parts)}')
+
+
+def position(page) -> str:
+    """Where the windows onto the contact sheet stand."""
+    return page.locator("[role=img] span").evaluate_all(
+        "tiles => tiles.map(tile => tile.style.backgroundPosition).join('; ')")
+
+
+def test_arrow_keys_move_through_the_frames(page):
+    open_page(page, show(ramp()).html)
+    slider, output = page.get_by_role("slider", name="Step"), page.locator("output")
+    assert (output.inner_text(), position(page)) == ("step 0", "0% 0%; 0% 100%")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert output.inner_text() == "step 1"
+    assert slider.get_attribute("aria-valuetext") == "step 1"
+    assert [p.split("%")[0][:5] for p in position(page).split("; ")] == ["33.33", "33.33"]
+    assert page.get_by_role("img", name="A ramp, step 1").is_visible()
+    assert page.complaints == []
+
+
+def test_play_runs_to_the_end_and_offers_itself_again(page):
+    open_page(page, show(ramp(), ms=5).html)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('output').textContent === 'step 3'")
+    page.get_by_role("button", name="Play").wait_for()
+    assert page.complaints == []
+
+
+def test_two_scrubbers_share_a_page_and_jupyterlab_leaves_their_keys_alone(page):
+    open_page(page, show(ramp()).html, show(ramp(), name="Round", start=2).html)
+    assert page.locator("output").all_inner_texts() == ["step 0", "step 2"]
+    assert page.locator("[data-lm-suppress-shortcuts=true]").count() == 4
+    assert page.complaints == []
+
+
+def test_print_shows_all_frames(page):
+    open_page(page, show(ramp()).html)
+    sheet = page.locator("img[alt^='A ramp']")
+    assert not sheet.is_visible()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert sheet.is_visible() and not page.get_by_role("slider").is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not sheet.is_visible() and page.get_by_role("slider").is_visible()
+
+
+# --- Listings and style ------------------------------------------------------------------------
+
+
+def test_show_source_shows_the_code():
+    listing = show_source(solutions.fedprox_gradient)
+    assert "mu * (weights - global_weights)" in listing.data
+    assert listing._repr_html_() == show_source(solutions.fedprox_gradient)._repr_html_()
+    with pytest.raises(TypeError, match="function: 3 given"):
+        show_source(3)
+
+
+def test_the_style_tells_lines_apart_without_colour():
+    with matplotlib.style.context("leaklab.teaching.course"):
+        lines = list(matplotlib.rcParams["axes.prop_cycle"])
+    assert len(lines) == len({line["color"] for line in lines}) == 7
+    assert len({line["marker"] for line in lines}) == 7
+    assert all(a["linestyle"] != b["linestyle"] for a, b in pairwise(lines))
+
+
+# --- Exercises ---------------------------------------------------------------------------------
+
+
+def mean_of_states(states, weights):
+    return {n: sum(w * s[n] for s, w in zip(states, weights, strict=True)) for n in states[0]}
+
+
+def added_in_place(states, num_examples):
+    total = states[0]
+    for state in states[1:]:
+        for name in total:
+            total[name] *= num_examples[0] / sum(num_examples)
+            total[name] += state[name] * num_examples[1] / sum(num_examples)
+    return total
+
+
+WRONG = {
+    "fedprox_gradient": {
+        "pulled away": lambda g, w, w0, mu: g - mu * (w - w0),
+        "no gradient": lambda g, w, w0, mu: mu * (w - w0),
+        "twice as strong": lambda g, w, w0, mu: g + 2 * mu * (w - w0),
+        "plain FedAvg": lambda g, w, w0, mu: g,
+        "missing a dimension": lambda g, w, w0, mu: (g + mu * (w - w0)).sum(),
+        "in place": lambda g, w, w0, mu: g.add_(mu * (w - w0)),
+    },
+    "weighted_mean": {
+        "plain mean": lambda s, n: mean_of_states(s, [1 / len(s)] * len(s)),
+        "not normalised": lambda s, n: mean_of_states(s, n),
+        "one tensor only": lambda s, n: {"weight": solutions.weighted_mean(s, n)["weight"]},
+        "first two only": lambda s, n: mean_of_states(s[:2], [m / sum(n[:2]) for m in n[:2]]),
+        "in place": added_in_place,
+    },
+    "bytes_per_round": {
+        "one direction": lambda m, h: h * sum(
+            t.numel() * t.element_size() for t in m.state_dict().values()),
+        "without buffers": lambda m, h: 2 * h * sum(
+            p.numel() * p.element_size() for p in m.parameters()),
+        "always four bytes": lambda m, h: 2 * h * 4 * sum(
+            t.numel() for t in m.state_dict().values()),
+        "one hospital": lambda m, h: 2 * sum(
+            t.numel() * t.element_size() for t in m.state_dict().values()),
+    },
+    "other_hospital": {
+        "unweighted": lambda g, w, n, m: 2 * g - w,
+        "weights swapped": lambda g, w, n, m: ((n + m) * g - m * w) / n,
+        "forgets to divide": lambda g, w, n, m: (n + m) * g - n * w,
+    },
+}
+
+
+def named(function, name):
+    function.__name__ = name
+    return function
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_every_check_accepts_its_solution(name, capsys):
+    getattr(checks, name)(getattr(solutions, name))
+    assert capsys.readouterr().out == f"Exercise {name}: passed\n"
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("nothing", [None, ...])
+def test_an_unsolved_stub_does_not_stop_run_all(name, nothing, capsys):
+    getattr(checks, name)(named(lambda *arguments: nothing, name))
+    assert capsys.readouterr().out == f"Exercise {name}: not attempted yet\n"
+
+
+@pytest.mark.parametrize(("name", "mistake"), [(n, m) for n in WRONG for m in WRONG[n]])
+def test_every_check_rejects_plausible_mistakes_and_shows_the_case(name, mistake):
+    with pytest.raises(AssertionError, match=f"Exercise {name}, case {name}"):
+        getattr(checks, name)(named(WRONG[name][mistake], name))
+
+
+def test_every_solution_has_a_check_and_is_tested_here():
+    exercises = {n for n, f in vars(solutions).items() if callable(f)}
+    assert exercises == set(WRONG)
+    assert exercises <= set(vars(checks))
+
+
+def test_a_solution_that_gives_up_halfway_is_not_called_unattempted():
+    halfway = named(lambda g, w, w0, mu: g + mu * (w - w0) if mu == 0.5 else None,
+                    "fedprox_gradient")
+    with pytest.raises(AssertionError, match="returned None"):
+        checks.fedprox_gradient(halfway)
+
+
+def test_cases_do_not_leak_from_one_call_into_the_next():
+    seen = []
+    checks.run_cases(named(lambda x: (seen.append(x), x + 1)[1], "plus_one"),
+                     [checks.Case((torch.zeros(2),), torch.ones(2), "")] * 2)
+    assert seen[0] is not seen[1]

@@ -1,0 +1,170 @@
+"""From the text of a lab to the cells of its notebook, before anything runs.
+
+A lab is a MyST notebook text (``notebooks/text/NN_slug.md``, read by jupytext). Three things are
+added to what its author wrote: a badge (where the repository's address is known), the setup cell,
+and the folded solutions of its exercises.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python",
+            "pygments_lexer": "ipython3"}
+
+SOLUTION = re.compile(r"^<!-- solution: (\w+) -->$", re.MULTILINE)
+
+SETUP = '''\
+# Setup: installs leaklab where it is missing, for example on Colab; elsewhere it does nothing.
+import glob, importlib.metadata, importlib.util, pathlib, subprocess, sys, tempfile
+
+if importlib.util.find_spec("leaklab") is None:
+    source = next(iter(sorted(glob.glob("leaklab-*.whl"))), {fallback!r})
+    if not source:
+        raise RuntimeError(
+            "leaklab is not installed here. On a computer that has the course, run "
+            "`python -m build --wheel` in its folder. Upload the file it makes, "
+            "dist/leaklab-*.whl, to the folder of this notebook (on Colab: the folder icon on "
+            "the left, then the upload icon) and run this cell again.")
+    # pip must stop rather than replace one of these: the notebook may have loaded it already
+    kept = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib")
+    found = [n for n in kept if any(importlib.metadata.distributions(name=n))]
+    pins = pathlib.Path(tempfile.gettempdir(), "leaklab-constraints.txt")
+    pins.write_text("\\n".join(f"{{n}}=={{importlib.metadata.version(n)}}" for n in found))
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-c", pins, source], check=True)
+    importlib.invalidate_caches()'''
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the course is published; each part is ``""`` while it is not known."""
+
+    repository: str
+    branch: str
+    book: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab as written: its files, the cells to run and what its results depend on."""
+
+    text: Path
+    notebook: Path
+    cells: tuple[NotebookNode, ...]
+    data: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.text.stem
+
+
+def read_address(root: Path) -> Address:
+    """The published addresses that ``_config.yml`` names."""
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8")) or {}
+    repository, html = config.get("repository") or {}, config.get("html") or {}
+    return Address(
+        (repository.get("url") or "").rstrip("/"),
+        repository.get("branch") or "main",
+        (html.get("baseurl") or "").rstrip("/"),
+    )
+
+
+def read_lab(text: Path, root: Path) -> Lab:
+    """Read one lab and add badge, setup cell and solutions.
+
+    Raises ``ValueError`` that names the file for a text that does not start with Markdown, front
+    matter without the lists ``leaklab: {data, evidence}``, or an unknown solution.
+    """
+    written = jupytext.read(text, fmt="md:myst")
+    first, *rest = written.cells or [None]
+    if first is None or first.cell_type != "markdown":
+        raise ValueError(f"{text.name}: expected to begin with Markdown: the title")
+    address = read_address(root)
+    added = [*_badge(text.stem, address), _setup(address)]
+    solutions = root / "src/leaklab/teaching/solutions.py"
+    cells = [_with_solutions(cell, solutions, text.name) for cell in (first, *added, *rest)]
+    return Lab(text, root / "notebooks" / f"{text.stem}.ipynb", tuple(_with_ids(cells)),
+               _names(written, text, "data"), _names(written, text, "evidence"))
+
+
+def to_notebook(lab: Lab, key: str) -> NotebookNode:
+    """The notebook to run: cells, fixed metadata, and the key of everything it depends on."""
+    sources = {"data": list(lab.data), "evidence": list(lab.evidence), "key": key}
+    return new_notebook(
+        cells=[NotebookNode(cell) for cell in lab.cells],
+        metadata={"kernelspec": KERNEL, "language_info": LANGUAGE, "leaklab": sources},
+    )
+
+
+def _names(written: NotebookNode, text: Path, field: str) -> tuple[str, ...]:
+    given = (written.metadata.get("leaklab") or {}).get(field)
+    if not (isinstance(given, list) and all(isinstance(name, str) for name in given)):
+        raise ValueError(f"{text.name}: front matter leaklab.{field}: {given!r} given, expected a "
+                         "list of names (it may be empty)")
+    return tuple(given)
+
+
+def _badge(name: str, address: Address) -> list[NotebookNode]:
+    """One cell with links to open the lab elsewhere; none while the address is not known."""
+    if not address.repository:
+        return []
+    path = address.repository.removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{path}/blob/{address.branch}/notebooks/{name}"
+    badge = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+             f"({colab}.ipynb)")
+    if address.book:
+        badge += f" · [Read in the book]({address.book}/notebooks/{name}.html)"
+    return [new_markdown_cell(badge, metadata={"tags": ["remove-cell"]})]
+
+
+def _setup(address: Address) -> NotebookNode:
+    """The first code cell, the same in all labs. A wheel that was uploaded goes before git."""
+    fallback = address.repository and f"git+{address.repository}@{address.branch}"
+    source = SETUP.format(fallback=fallback)
+    return new_code_cell(source, metadata={"tags": ["setup", "remove-cell"]})
+
+
+def _with_solutions(cell: NotebookNode, solutions: Path, lab: str) -> NotebookNode:
+    """Replace each line ``<!-- solution: name -->`` by the folded source of that function."""
+    if cell.cell_type != "markdown":
+        return cell
+
+    def fold(match: re.Match) -> str:
+        source = function_source(solutions, match[1])
+        if source is None:
+            raise ValueError(f"{lab}: solution {match[1]!r} given, expected a function of "
+                             f"{solutions.name}")
+        return (f"<details>\n<summary>Solution</summary>\n\n```python\n{source}\n```\n\n"
+                "</details>")
+
+    return new_markdown_cell(SOLUTION.sub(fold, cell.source), metadata=cell.metadata)
+
+
+def function_source(path: Path, name: str) -> str | None:
+    """The source of function ``name`` in the Python file ``path``, read without running it."""
+    code = path.read_text(encoding="utf-8")
+    found = [node for node in ast.parse(code).body
+             if isinstance(node, ast.FunctionDef) and node.name == name]
+    return ast.get_source_segment(code, found[0]) if found else None
+
+
+def _with_ids(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Ids from the content, so that a new cell leaves the ids of the others alone."""
+    seen: Counter[str] = Counter()
+    for cell in cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] += 1
+        cell["id"] = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    return cells
