@@ -46,4 +46,4 @@ lock: $(STAMP) ## write constraints.txt and environment.yml from what .venv hold
 	$(BIN)/python tools/lock.py
 
 clean: ## remove the environment and everything built
-	rm -rf $(VENV) _build dist build src/*.egg-info
+	rm -rf $(VENV) _build dist build .pytest_cache src/*.egg-info

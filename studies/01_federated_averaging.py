@@ -32,7 +32,7 @@ from leaklab.models import logistic_regression, predict, small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, State
 
-SEEDS = tuple(range(10))
+SEEDS = tuple(range(20))
 TEST_FRACTION = 0.25
 TEST_TO_TRAIN = TEST_FRACTION / (1 - TEST_FRACTION)  # of the split, before any thinning
 CNN = {"learning_rate": 0.1, "batch_size": 32, "local_steps": 20, "rounds": 20}

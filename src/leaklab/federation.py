@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from leaklab.data.dataset import Dataset
+from leaklab.metrics import accuracy
+from leaklab.models import predict
 from leaklab.runtime import generator as keyed_generator
 from leaklab.runtime import isolated_rng
 from leaklab.updates import (
@@ -158,6 +160,13 @@ def _rounds(model, hospitals, training, rounds, seed, defend) -> Iterator[Round]
         after = weighted_mean([u.after for u in updates], [u.num_examples for u in updates])
         model.load_state_dict(after)
         yield Round(number, before, updates, after)
+
+
+def accuracy_on(model: nn.Module, state: State, dataset: Dataset) -> float:
+    """Test accuracy on ``dataset`` of ``model`` with the weights ``state``, on their device."""
+    device = next(iter(state.values())).device
+    logits = predict(model, state, torch.tensor(dataset.inputs).to(device))
+    return accuracy(logits.cpu(), torch.tensor(dataset.targets))
 
 
 def draw_batches(n: int, training: LocalTraining, generator: torch.Generator) -> list[Tensor]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leaklab.evidence import Evidence
+from leaklab.federation import Round
+
+HATCHES = ("", "//", "..", "xx", "--")
 
 
 def use_style() -> None:
@@ -38,41 +42,78 @@ def image_row(images: np.ndarray, titles: Sequence[str], *, tag: str, headline: 
     return fig
 
 
-def with_intervals(
-    ax: Axes, positions: Sequence[float], items: Sequence[Evidence], label: str, **style: object
-) -> None:
-    """Recorded values with their 95 % intervals as error bars."""
-    values = np.array([item.value for item in items])
-    low, high = np.array([item.interval for item in items]).T
-    ax.errorbar(positions, values, yerr=(values - low, high - values), capsize=3, label=label,
-                **style)
+def interval_chart(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[Evidence]]], *, xlabel: str, title: str,
+    ylabel: str, guess: float | None = None, guess_label: str = "guess", ax: Axes | None = None,
+    joined: bool = True,
+) -> Axes:
+    """Recorded values with their 95 % intervals, one colour and marker a group.
 
-
-def baseline(ax: Axes, value: float, label: str) -> None:
-    """A dashed line at what needs no model, named at its left end."""
-    ax.axhline(value, color="0.35", linestyle="--", linewidth=1)
-    ax.annotate(label, (0.01, value), xycoords=("axes fraction", "data"), va="bottom",
-                fontsize="small", color="0.25")
-
-
-def drift_frame(plane: np.ndarray, step: int, names: Sequence[str]) -> np.ndarray:
-    """One picture of a federation in motion, for a scrubber; uint8, (height, width, 3).
-
-    ``plane`` holds positions, shape (rounds, 1 + hospitals, 2): the global model first, then the
-    model each hospital returned. ``step`` is the round to draw.
+    ``groups`` maps a label to positions and evidence. ``guess`` draws a dashed line at what needs
+    no update. Returns the axes, ``ax`` or new ones.
     """
-    fig, ax = plt.subplots(figsize=(5, 3.6), dpi=90)
-    ax.plot(*plane[: step + 1, 0].T, "-", color="0.6", marker="", linewidth=1)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, 3.8))
+    for label, (positions, items) in groups.items():
+        values = np.array([item.value for item in items])
+        low, high = np.array([item.interval for item in items]).T
+        style = {} if joined else {"linestyle": "none"}
+        ax.errorbar(positions, values, yerr=(values - low, high - values), capsize=3,
+                    label=label, **style)
+    if guess is not None:
+        ax.axhline(guess, color="0.35", linestyle="--", marker="", linewidth=1)
+        ax.annotate(guess_label, (0.01, guess), xycoords=("axes fraction", "data"), va="bottom",
+                    fontsize="small", color="0.25")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if len(groups) > 1:
+        ax.legend()
+    return ax
+
+
+def grouped_bars(
+    names: Sequence[str], groups: Mapping[str, Sequence[float]], *, ylabel: str, title: str,
+) -> Axes:
+    """Bars side by side for each name, one hatch a group, on a logarithmic axis."""
+    fig, ax = plt.subplots(figsize=(7, 3.8))
+    width = 0.8 / len(groups)
+    for k, ((label, heights), hatch) in enumerate(zip(groups.items(), HATCHES, strict=False)):
+        ax.bar(np.arange(len(names)) + width * (k - (len(groups) - 1) / 2), heights,
+               0.92 * width, label=label, hatch=hatch)
+    ax.set_xticks(range(len(names)), names)
+    ax.set(yscale="log", ylabel=ylabel, title=title)
+    ax.grid(axis="x", visible=False)
+    fig.legend(loc="outside lower center", ncols=len(groups))
+    return ax
+
+
+def drift_frames(rounds: Sequence[Round]) -> np.ndarray:
+    """A federation in motion, one picture a round, for a scrubber; uint8, (rounds, h, w, 3).
+
+    Every model is a point with a coordinate for each weight. The pictures show all of them in the
+    plane in which they spread most (the first two principal components).
+    """
+    states = [state for step in rounds
+              for state in (step.before, *(update.after for update in step.updates))]
+    cloud = torch.stack([torch.cat([t.flatten() for t in state.values()]) for state in states])
+    left, spread, _ = torch.linalg.svd((cloud - cloud.mean(0)).cpu(), full_matrices=False)
+    names = [update.hospital for update in rounds[0].updates]
+    plane = (left * spread)[:, :2].reshape(len(rounds), 1 + len(names), 2).numpy()
+    return np.stack([_drift_frame(plane, step, names) for step in range(len(rounds))])
+
+
+def _drift_frame(plane: np.ndarray, step: int, names: Sequence[str]) -> np.ndarray:
+    fig, ax = plt.subplots(figsize=(5.4, 3.6), dpi=90)
+    ax.plot(*plane[: step + 1, 0].T, color="0.6", linestyle="-", marker="", linewidth=1)
     start = plane[step, 0]
     for end, name in zip(plane[step, 1:], names, strict=True):
-        ax.plot(*np.stack([start, end]).T, label=name)
-    ax.plot(*start, "ko", markersize=8, label="global model")
-    span = plane.reshape(-1, 2)
-    margin = 0.05 * np.ptp(span, axis=0)
-    low, high = span.min(0) - margin, span.max(0) + margin
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]),
-           xlabel="first principal direction", ylabel="second")
-    ax.legend(fontsize="small", loc="best", ncols=2)
+        ax.plot(*np.stack([start, end]).T, label=name, markevery=[1])
+    ax.plot(*start, color="black", marker="o", linestyle="none", markersize=8, label="global")
+    points = plane.reshape(-1, 2)
+    margin = 0.05 * np.ptp(points, axis=0)
+    (left, bottom), (right, top) = points.min(0) - margin, points.max(0) + margin
+    ax.set(xlim=(left, right), ylim=(bottom, top), title=f"Round {step + 1}",
+           xlabel="first principal component", ylabel="second")
+    fig.legend(loc="outside right upper")
     fig.canvas.draw()
     picture = np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()
     plt.close(fig)
