@@ -43,30 +43,29 @@ def image_row(images: np.ndarray, titles: Sequence[str], *, tag: str, headline: 
 
 
 def interval_chart(
-    groups: Mapping[str, tuple[Sequence[float], Sequence[Evidence]]], *, xlabel: str, title: str,
-    ylabel: str, guess: float | None = None, guess_label: str = "guess", ax: Axes | None = None,
-    joined: bool = True,
+    groups: Mapping[str, Sequence[Evidence]], *, x: str, xlabel: str, ylabel: str, title: str,
+    guess: float, guess_label: str = "guess", log: bool = False,
 ) -> Axes:
-    """Recorded values with their 95 % intervals, one colour and marker a group.
+    """Recorded values with their 95 % intervals against one of their settings.
 
-    ``groups`` maps a label to positions and evidence. ``guess`` draws a dashed line at what needs
-    no update. Returns the axes, ``ax`` or new ones.
+    ``groups`` maps a label to evidence, drawn in one colour and marker; ``x`` names the setting
+    that places each item on the axis, logarithmic if ``log``. A dashed line at ``guess`` marks
+    what needs no update. Groups after the first are shifted a little so that none hides another.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7, 3.8))
-    for label, (positions, items) in groups.items():
+    _, ax = plt.subplots(figsize=(7, 3.8))
+    for k, (label, items) in enumerate(groups.items()):
+        places = np.array([item.setting[x] for item in items], dtype=float)
         values = np.array([item.value for item in items])
         low, high = np.array([item.interval for item in items]).T
-        style = {} if joined else {"linestyle": "none"}
-        ax.errorbar(positions, values, yerr=(values - low, high - values), capsize=3,
-                    label=label, **style)
-    if guess is not None:
-        ax.axhline(guess, color="0.35", linestyle="--", marker="", linewidth=1)
-        ax.annotate(guess_label, (0.01, guess), xycoords=("axes fraction", "data"), va="bottom",
-                    fontsize="small", color="0.25")
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    if len(groups) > 1:
-        ax.legend()
+        ax.errorbar(places * 1.06**k if log else places, values, capsize=3, label=label,
+                    yerr=(values - low, high - values))
+    ax.axhline(guess, color="0.35", linestyle="--", marker="", linewidth=1)
+    ax.annotate(guess_label, (0.99, guess), xycoords=("axes fraction", "data"), ha="right",
+                va="bottom", fontsize="small", color="0.25")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log" if log else "linear")
+    if log:
+        ax.xaxis.set_major_formatter("{x:g}")
+    ax.legend()
     return ax
 
 
@@ -80,7 +79,8 @@ def grouped_bars(
         ax.bar(np.arange(len(names)) + width * (k - (len(groups) - 1) / 2), heights,
                0.92 * width, label=label, hatch=hatch)
     ax.set_xticks(range(len(names)), names)
-    ax.set(yscale="log", ylabel=ylabel, title=title)
+    floor = min(min(heights) for heights in groups.values())
+    ax.set(yscale="log", ylabel=ylabel, title=title, ylim=(10 ** np.floor(np.log10(floor)), None))
     ax.grid(axis="x", visible=False)
     fig.legend(loc="outside lower center", ncols=len(groups))
     return ax
