@@ -48,7 +48,7 @@ def test_check_prints_recorded_numbers_only(capsys):
 
 @pytest.mark.parametrize(
     ("live", "setting", "message"),
-    [(0.95, {}, "gave 0.950"), (0.7, {}, "gave 0.700"), (0.86, {"local_steps": 5}, "local_steps=5"),
+    [(0.99, {}, "gave 0.990"), (0.7, {}, "gave 0.700"), (0.86, {"local_steps": 5}, "local_steps=5"),
      (float("nan"), {}, "nan")],
 )
 def test_a_live_run_that_disagrees_is_caught(live, setting, message):

@@ -121,8 +121,8 @@ def load(study: str, folder: Path | None = None) -> dict[str, Evidence]:
 def check(live: float, recorded: Evidence, **setting: object) -> None:
     """Assert that a live run agrees with what the study recorded, and say so.
 
-    The run must lie within the 95 % prediction interval for one further run of the recorded
-    ones, and ``setting`` must equal the recorded conditions it names. Prints recorded numbers
+    The run must lie within the 99 % prediction interval for one further run of the recorded
+    ones (so that one honest run in a hundred is turned away, not one in twenty), and ``setting`` must equal the recorded conditions it names. Prints recorded numbers
     only, so that the line is the same on every machine.
 
     At another scale than the recorded one there is nothing to compare, and the line says that.
@@ -138,7 +138,7 @@ def check(live: float, recorded: Evidence, **setting: object) -> None:
         assert value == expected, (
             f"{recorded.name}: the live run used {name}={value!r}, the study {expected!r}"
         )
-    low, high = prediction_interval(recorded.runs)
+    low, high = prediction_interval(recorded.runs, level=0.99)
     assert low <= live <= high, (
         f"{recorded.name}: the live run gave {live:.3f}, outside {low:.3f} to {high:.3f}, "
         f"where one further run of the recorded {len(recorded.runs)} should fall"
