@@ -44,7 +44,8 @@ class Nodules:
     slice_thickness, pixel_spacing, diameter
         (n,) in mm; the diameter is the longest in a slice, mean over readers.
     n_readers
-        (n,) how many of the four readers marked it.
+        (n,) how many marks it has, one a reader; in 14 cases neighbours too close to be told
+        apart give more than the four readers could.
     ratings
         (n, 9) means over readers, columns :data:`RATINGS`; 1 to 5, calcification 1 to 6.
     outlines
