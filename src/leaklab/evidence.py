@@ -122,8 +122,9 @@ def check(live: float, recorded: Evidence, **setting: object) -> None:
     """Assert that a live run agrees with what the study recorded, and say so.
 
     The run must lie within the 99 % prediction interval for one further run of the recorded
-    ones (so that one honest run in a hundred is turned away, not one in twenty), and ``setting`` must equal the recorded conditions it names. Prints recorded numbers
-    only, so that the line is the same on every machine.
+    ones (so that one honest run in a hundred is turned away, not one in twenty), and
+    ``setting`` must equal the recorded conditions it names. Prints recorded numbers only, so
+    that the line is the same on every machine.
 
     At another scale than the recorded one there is nothing to compare, and the line says that.
 
