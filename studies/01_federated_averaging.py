@@ -26,11 +26,11 @@ import leaklab
 from leaklab.data import heart, hospitals, lung, radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
-from leaklab.federation import Hospital, Round, fed_avg
-from leaklab.metrics import accuracy, majority_rate, mean_interval
-from leaklab.models import logistic_regression, predict, small_cnn
+from leaklab.federation import Hospital, Round, accuracy_on, fed_avg
+from leaklab.metrics import majority_rate, mean_interval
+from leaklab.models import logistic_regression, small_cnn
 from leaklab.runtime import generator
-from leaklab.updates import LocalTraining, State
+from leaklab.updates import LocalTraining
 
 SEEDS = tuple(range(20))
 TEST_FRACTION = 0.25
@@ -55,10 +55,14 @@ def trials() -> list[dict]:
     settings += [{"part": "nodules", "way": way, "cap": cap} for cap in CAPS
                  for way in ("local", "federated")]
     skews = [{"kind": kind, "alpha": alpha} for kind, alpha in SKEWS]
-    skews += [{**DRIFT, "local_steps": steps, "rounds": rounds}
-              for steps, rounds in SCHEDULES if steps != CNN["local_steps"]]
-    skews += [{**DRIFT, "local_steps": 100, "rounds": 4, "proximal": mu} for mu in PROXIMAL]
+    skews += [walk(*schedule) for schedule in SCHEDULES if schedule[0] != CNN["local_steps"]]
+    skews += [{**walk(100, 4), "proximal": mu} for mu in PROXIMAL]
     return [{**setting, "seed": seed} for setting in settings + skews for seed in SEEDS]
+
+
+def walk(local_steps: int, rounds: int) -> dict:
+    """So many local steps between exchanges, under label skew."""
+    return {**DRIFT, "local_steps": local_steps, "rounds": rounds}
 
 
 def run(setting: Mapping) -> dict:
@@ -99,11 +103,11 @@ def run_comparison(part: str, way: str, seed: int, cap: int | None = None) -> di
     share = {name: len(data) / len(test) for name, data in home.items()}
     guess = {c.name: majority_rate(targets[c.name], c.targets) for c in clinics if c.name in home}
     return {
-        "at_home": sum(share[k] * hit_rate(net, last[k], data) for k, data in home.items()),
+        "at_home": sum(share[k] * accuracy_on(net, last[k], data) for k, data in home.items()),
         "at_home_guess": sum(share[k] * guess[k] for k in home),
-        "everywhere": float(np.mean([hit_rate(net, state, test) for state in last.values()])),
+        "everywhere": float(np.mean([accuracy_on(net, state, test) for state in last.values()])),
         "everywhere_guess": majority_rate(torch.tensor(test.targets), everyone.targets),
-        "curve": [hit_rate(net, runs[0][t - 1].after, test) for t in SHOWN_ROUNDS]
+        "curve": [accuracy_on(net, runs[0][t - 1].after, test) for t in SHOWN_ROUNDS]
         if way == "federated" else [],
         "hospitals": len(clinics), **counts(train, test),
     }
@@ -170,12 +174,6 @@ def initial_model(part: str, train: Dataset, seed: int) -> torch.nn.Module:
     return small_cnn(weights)
 
 
-def hit_rate(net: torch.nn.Module, state: State, data: Dataset) -> float:
-    """Accuracy of ``net`` with the weights ``state`` on ``data``."""
-    logits = predict(net, state, torch.tensor(data.inputs))
-    return accuracy(logits, torch.tensor(data.targets))
-
-
 def counts(train: Dataset, test: Dataset) -> dict:
     """Records and patients on each side."""
     people = sum(len(np.unique(part.patients)) for part in (train, test))
@@ -200,7 +198,7 @@ def run_skew(kind: str, alpha: float, seed: int, local_steps: int = CNN["local_s
     sizes = np.array([len(clinic) for clinic in clinics])
     positives = [float(clinic.targets.double().mean()) for clinic in clinics]
     return {
-        "accuracy": hit_rate(net, steps[-1].after, test),
+        "accuracy": accuracy_on(net, steps[-1].after, test),
         "agreement": agreement(steps[0]),
         "largest_share": float(sizes.max() / sizes.sum()),
         "prevalence_gap": max(positives) - min(positives),
@@ -223,16 +221,13 @@ GUESSES = {"everywhere_guess": "always the commonest class of all hospitals",
 
 
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
-    """One statement a condition and quantity, from the trials of all seeds."""
-    items, ways = [], {}
-    for setting, outcomes in by_condition(results):
-        if "kind" in setting:
-            items += describe_skew(setting, outcomes)
-        else:
-            items += describe(setting, outcomes)
-            ways[setting["part"], setting.get("cap"), setting["way"]] = outcomes
-    pairs = [(part, cap) for part, cap, way in ways if way == "local"]
-    return [*items, *(gain(part, cap, ways) for part, cap in pairs)]
+    """One statement a condition and quantity, from the trials of all seeds, then contrasts."""
+    groups = list(by_condition(results))
+    items = []
+    for setting, outcomes in groups:
+        items += (describe_skew if "kind" in setting else describe)(setting, outcomes)
+    outcomes_of = {frozenset(setting.items()): outcomes for setting, outcomes in groups}
+    return items + [contrast(*row, outcomes_of) for row in contrasts()]
 
 
 def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[dict]]]:
@@ -265,14 +260,36 @@ def describe(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
                        {**recipe, "rounds": number})
 
 
-def gain(part: str, cap: int | None, ways: Mapping) -> Evidence:
-    """What federating adds at home, seed by seed on the same split."""
-    together, alone = ways[part, cap, "federated"], ways[part, cap, "local"]
-    runs = [a["at_home"] - b["at_home"] for a, b in zip(together, alone, strict=True)]
-    per_hospital = alone[0]["train"] / alone[0]["hospitals"]
-    return make(f"{part}_gain{suffix(cap)}_at_home",
-                "Accuracy at home of federated averaging minus that of training alone, paired.",
-                runs, together, part, {**RECIPES[part], "records_per_hospital": per_hospital},
+def contrasts() -> Iterator[tuple[str, str, str, dict, dict]]:
+    """What is compared: name, statement, quantity, the one condition, the other."""
+    for part, cap in [(part, None) for part in RECIPES] + [("nodules", cap) for cap in CAPS]:
+        few = {"cap": cap} if cap else {}
+        yield (f"{part}_gain{suffix(cap)}_at_home",
+               "Accuracy at home of federated averaging minus that of training alone.", "at_home",
+               {"part": part, "way": "federated", **few}, {"part": part, "way": "local", **few})
+    for part in RECIPES:
+        yield (f"{part}_federated_minus_pooled_at_home",
+               "Accuracy at home of federated averaging minus that of pooled training.",
+               "at_home", {"part": part, "way": "federated"}, {"part": part, "way": "pooled"})
+    yield ("skew_cost", "Accuracy under label skew 0.1 minus that under label skew 100.",
+           "accuracy", {"kind": "label", "alpha": 0.1}, {"kind": "label", "alpha": 100.0})
+    yield ("long_walk_cost", "Accuracy after one walk of 400 steps minus that after 400 of one.",
+           "accuracy", walk(400, 1), walk(1, 400))
+    for mu in PROXIMAL:
+        yield (f"fedprox_{mu:g}_gain", f"Accuracy of FedProx, mu = {mu:g}, minus that of FedAvg.",
+               "accuracy", {**walk(100, 4), "proximal": mu}, walk(100, 4))
+
+
+def contrast(name: str, statement: str, quantity: str, one: dict, other: dict,
+             outcomes_of: Mapping) -> Evidence:
+    """The difference of two conditions, seed by seed on the same split of the patients."""
+    left, right = outcomes_of[frozenset(one.items())], outcomes_of[frozenset(other.items())]
+    runs = [a[quantity] - b[quantity] for a, b in zip(left, right, strict=True)]
+    part = one.get("part", "nodules")
+    setting = {**RECIPES[part], **one, "minus": other}
+    if "hospitals" in left[0]:
+        setting["records_per_hospital"] = left[0]["train"] / left[0]["hospitals"]
+    return make(name, f"{statement[:-1]}, paired by split.", runs, left, part, setting,
                 unit="difference", guess=None)
 
 

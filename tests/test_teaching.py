@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from leaklab.federation import Hospital
 from leaklab.teaching import checks, solutions
 from leaklab.teaching.scrubber import scrubber
 from leaklab.teaching.show import show_source
@@ -201,6 +202,8 @@ def test_print_shows_all_frames(page):
 def test_show_source_shows_the_code():
     listing = show_source(solutions.fedprox_gradient)
     assert "mu * (weights - global_weights)" in listing.data
+    compile(listing.data, "listing", "exec")  # indented as in the file
+    compile(show_source(Hospital.train).data, "a method", "exec")
     assert listing._repr_html_() == show_source(solutions.fedprox_gradient)._repr_html_()
     with pytest.raises(TypeError, match="function: 3 given"):
         show_source(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable
 
 from IPython.display import Code
@@ -17,4 +18,4 @@ def show_source(function: Callable) -> Code:
         source = inspect.getsource(function)
     except (TypeError, OSError):
         raise TypeError(f"function: {function!r} given, expected one written in Python") from None
-    return Code(inspect.cleandoc(source), language="python")
+    return Code(textwrap.dedent(source), language="python")
