@@ -54,6 +54,7 @@ def trials() -> list[dict]:
                 for way in ("local", "federated", "pooled")]
     settings += [{"part": "nodules", "way": way, "cap": cap} for cap in CAPS
                  for way in ("local", "federated")]
+    settings += [{"part": "nodules", "way": "shuffled"}]
     skews = [{"kind": kind, "alpha": alpha} for kind, alpha in SKEWS]
     skews += [walk(*schedule) for schedule in SCHEDULES if schedule[0] != CNN["local_steps"]]
     skews += [{**walk(100, 4), "proximal": mu} for mu in PROXIMAL]
@@ -74,9 +75,10 @@ def run(setting: Mapping) -> dict:
 
 
 def run_comparison(part: str, way: str, seed: int, cap: int | None = None) -> dict:
-    """Train locally, together or on pooled records; score every test patient.
+    """Train locally, together, or on pooled records; score every test patient.
 
-    ``cap`` leaves each hospital only so many patients to train on.
+    ``shuffled`` is the control: together, on labels shuffled inside each hospital. ``cap`` leaves
+    each hospital only so many patients to train on.
 
     ``at_home`` judges each patient by the model their own hospital would use; ``everywhere``
     judges all patients by each hospital's model and takes the mean over hospitals. The guesses
@@ -86,11 +88,13 @@ def run_comparison(part: str, way: str, seed: int, cap: int | None = None) -> di
     if cap:
         train = thin(train, cap, seed)
     clinics = [Hospital.of(name, data) for name, data in hospitals.by_site(train).items()]
+    if way == "shuffled":
+        clinics = [shuffle_labels(clinic, seed) for clinic in clinics]
     everyone = Hospital.of("everyone", train)
     net = initial_model(part, train, seed)
     training, rounds = recipe_of(part)
     groups = {"local": [[clinic] for clinic in clinics], "federated": [clinics],
-              "pooled": [[everyone]]}[way]
+              "shuffled": [clinics], "pooled": [[everyone]]}[way]
     if way == "pooled":  # as many records a step as the hospitals see together
         training = replace(training, batch_size=training.batch_size * len(clinics))
     runs = [list(fed_avg(net, group, training, rounds=rounds, seed=seed)) for group in groups]
@@ -111,6 +115,12 @@ def run_comparison(part: str, way: str, seed: int, cap: int | None = None) -> di
         if way == "federated" else [],
         "hospitals": len(clinics), **counts(train, test),
     }
+
+
+def shuffle_labels(clinic: Hospital, seed: int) -> Hospital:
+    """The same records and labels, with nothing to learn of one from the other."""
+    draw = generator(seed, "shuffled labels", clinic.name)
+    return replace(clinic, targets=clinic.targets[torch.randperm(len(clinic), generator=draw)])
 
 
 def recipe_of(part: str) -> tuple[LocalTraining, int]:
@@ -246,7 +256,8 @@ def describe(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
               "records_per_hospital": outcomes[0]["train"] / outcomes[0]["hospitals"]}
     stem = f"{part}_{way}" + suffix(setting.get("cap"))
     how = {"local": "hospitals training alone", "federated": "federated averaging",
-           "pooled": "training on pooled records"}[way]
+           "pooled": "training on pooled records",
+           "shuffled": "federated averaging on shuffled labels"}[way]
     for quantity, whose in (("at_home", "each patient judged by their own hospital's model"),
                             ("everywhere", "all patients judged by each hospital's model")):
         yield make(f"{stem}_{quantity}", f"Test accuracy of {how}, {whose}.",

@@ -65,6 +65,8 @@ def interval_chart(
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log" if log else "linear")
     if log:
         ax.xaxis.set_major_formatter("{x:g}")
+    else:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
     return ax
 
