@@ -79,6 +79,11 @@ class Evidence:
                 "one per run"
             )
 
+    def estimate(self, form: str = ".3f") -> str:
+        """The value and its interval as text, each in the format ``form``."""
+        low, high = self.interval
+        return f"{self.value:{form}} ({low:{form}} to {high:{form}})"
+
 
 def record(study: str, items: Sequence[Evidence], folder: Path | None = None) -> Path:
     """Write ``<study>.json`` atomically; the bytes depend on the content alone.
