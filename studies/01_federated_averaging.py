@@ -3,32 +3,35 @@
 Four parts; a seed redraws the patients of the test set, the initial weights and every batch:
 
     nodules      five hospitals by real slice thickness, LIDC hybrid images; also with only a
-                 few patients left to each hospital
+                 few patients left to each hospital; beside them a ruler: a cut-off on the
+                 nodule's diameter, chosen on the training patients
     heart        the four hospitals of the UCI heart-disease table
     lung         the institutions of the NCCTG lung-cancer table
     skew         the nodules dealt anew to five hospitals, skewed in label or in size
 
-Learning rate, momentum and rounds were chosen on seeds 1000 to 1002, which are not reported, by
-the mean accuracy over local, federated and pooled training.
+Learning rate and rounds were chosen on seeds 1000 to 1002, which are not reported, by the mean
+accuracy over local, federated and pooled training. They are other splits of the same patients.
+
+The tables are scaled by means and deviations over all hospitals, for every way to train. A
+federation would have to exchange three sums a column for that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import combinations, groupby
+from itertools import groupby
 
 import numpy as np
 import torch
-from torch.nn.functional import cosine_similarity
 
 import leaklab
 from leaklab.data import heart, hospitals, lung, radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
-from leaklab.federation import Hospital, Round, accuracy_on, fed_avg
+from leaklab.federation import Hospital, accuracy_on, agreement, fed_avg
 from leaklab.metrics import majority_rate, mean_interval
-from leaklab.models import logistic_regression, small_cnn
+from leaklab.models import logistic_regression, predict, small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining
 
@@ -54,7 +57,7 @@ def trials() -> list[dict]:
                 for way in ("local", "federated", "pooled")]
     settings += [{"part": "nodules", "way": way, "cap": cap} for cap in CAPS
                  for way in ("local", "federated")]
-    settings += [{"part": "nodules", "way": "shuffled"}]
+    settings += [{"part": "nodules", "way": way} for way in ("shuffled", "ruler")]
     skews = [{"kind": kind, "alpha": alpha} for kind, alpha in SKEWS]
     skews += [walk(*schedule) for schedule in SCHEDULES if schedule[0] != CNN["local_steps"]]
     skews += [{**walk(100, 4), "proximal": mu} for mu in PROXIMAL]
@@ -68,6 +71,8 @@ def walk(local_steps: int, rounds: int) -> dict:
 
 def run(setting: Mapping) -> dict:
     """Measure one trial."""
+    if setting.get("way") == "ruler":
+        return run_ruler(setting["seed"])
     return run_skew(**setting) if "kind" in setting else run_comparison(**setting)
 
 
@@ -112,9 +117,35 @@ def run_comparison(part: str, way: str, seed: int, cap: int | None = None) -> di
         "everywhere": float(np.mean([accuracy_on(net, state, test) for state in last.values()])),
         "everywhere_guess": majority_rate(torch.tensor(test.targets), everyone.targets),
         "curve": [accuracy_on(net, runs[0][t - 1].after, test) for t in SHOWN_ROUNDS]
-        if way == "federated" else [],
+        if part == "nodules" else [],
+        "agreement_curve": [agreement(runs[0][t - 1]) for t in SHOWN_ROUNDS]
+        if way == "federated" and part == "nodules" else [],
+        "called": float(np.mean([called(net, state, test) for state in last.values()])),
         "hospitals": len(clinics), **counts(train, test),
     }
+
+
+def run_ruler(seed: int) -> dict:
+    """What a cut-off on the diameter reaches, with no image and no network."""
+    every = radiology.nodules()
+    labelled = every.labels >= 0
+    images = nodules()
+    assert len(images) == labelled.sum(), "a diameter for each image, in the same order"
+    measured = replace(images, inputs=every.diameter[labelled, None].astype(np.float32))
+    train, test = hospitals.train_test(measured, TEST_FRACTION, np.random.default_rng(seed))
+    cuts = np.unique(train.inputs)
+    right = [np.mean((train.inputs[:, 0] >= cut) == train.targets) for cut in cuts]
+    cut = cuts[int(np.argmax(right))]
+    score = float(np.mean((test.inputs[:, 0] >= cut) == test.targets))
+    guess = majority_rate(torch.tensor(test.targets), torch.tensor(train.targets))
+    return {"at_home": score, "at_home_guess": guess, "everywhere": score,
+            "everywhere_guess": guess, "called": float(np.mean(test.inputs[:, 0] >= cut)),
+            "hospitals": 1, **counts(train, test)}
+
+
+def called(net: torch.nn.Module, state: Mapping, test: Dataset) -> float:
+    """Share of the test records that the model calls class 1."""
+    return float(predict(net, state, torch.tensor(test.inputs)).argmax(1).double().mean())
 
 
 def shuffle_labels(clinic: Hospital, seed: int) -> Hospital:
@@ -218,26 +249,47 @@ def run_skew(kind: str, alpha: float, seed: int, local_steps: int = CNN["local_s
     }
 
 
-def agreement(step: Round) -> float:
-    """Mean cosine between the updates of two hospitals: 1 is no drift, 0 is unrelated."""
-    flat = [torch.cat([t.flatten() for t in update.delta.values()]) for update in step.updates]
-    return float(np.mean([cosine_similarity(a, b, dim=0) for a, b in combinations(flat, 2)]))
-
-
 # --- From trials to evidence ------------------------------------------------------------------
 
 GUESSES = {"everywhere_guess": "always the commonest class of all hospitals",
            "at_home_guess": "always the commonest class of the patient's hospital"}
+WAYS = {"local": "hospitals training alone", "federated": "federated averaging",
+        "pooled": "training on pooled records",
+        "shuffled": "federated averaging on labels shuffled inside each hospital",
+        "ruler": "a cut-off on the nodule's diameter, without an image"}
+
+SKEW = "skew_label_{:g}_steps_20_mu_0_{}"
+WALK = "skew_label_0.3_steps_{}_mu_{:g}_accuracy"
+# What is compared, split by split: name, the one, minus the other.
+CONTRASTS = (
+    *((f"{part}_gain_at_home", f"{part}_federated_at_home", f"{part}_local_at_home")
+      for part in RECIPES),
+    *((f"nodules_gain_{cap}_patients_at_home", f"nodules_federated_{cap}_patients_at_home",
+       f"nodules_local_{cap}_patients_at_home") for cap in CAPS),
+    *((f"nodules_gain_{cap}_patients_minus_all", f"nodules_gain_{cap}_patients_at_home",
+       "nodules_gain_at_home") for cap in CAPS),
+    *((f"{part}_federated_minus_pooled_at_home", f"{part}_federated_at_home",
+       f"{part}_pooled_at_home") for part in RECIPES),
+    ("nodules_federated_minus_ruler", "nodules_federated_everywhere", "nodules_ruler_everywhere"),
+    *((f"skew_{alpha:g}_cost", SKEW.format(alpha, "accuracy"), SKEW.format(100, "accuracy"))
+      for alpha in (0.1, 1.0)),
+    *((f"skew_{alpha:g}_disagreement", SKEW.format(alpha, "agreement"),
+       SKEW.format(100, "agreement")) for alpha in (0.1, 1.0)),
+    ("quantity_skew_disagreement", "skew_quantity_0.3_steps_20_mu_0_agreement",
+     "skew_quantity_100_steps_20_mu_0_agreement"),
+    ("long_walk_cost", WALK.format(400, 0), WALK.format(1, 0)),
+    *((f"fedprox_{mu:g}_gain", WALK.format(100, mu), WALK.format(100, 0)) for mu in PROXIMAL),
+)
 
 
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
     """One statement a condition and quantity, from the trials of all seeds, then contrasts."""
-    groups = list(by_condition(results))
-    items = []
-    for setting, outcomes in groups:
-        items += (describe_skew if "kind" in setting else describe)(setting, outcomes)
-    outcomes_of = {frozenset(setting.items()): outcomes for setting, outcomes in groups}
-    return items + [contrast(*row, outcomes_of) for row in contrasts()]
+    items = [item for setting, outcomes in by_condition(results)
+             for item in (describe_skew if "kind" in setting else describe)(setting, outcomes)]
+    for name, one, other in CONTRASTS:
+        found = {item.name: item for item in items}
+        items.append(contrast(name, found[one], found[other]))
+    return items
 
 
 def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[dict]]]:
@@ -252,61 +304,29 @@ def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[
 def describe(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
     """Evidence on one way to train: at home, everywhere, and by round."""
     part, way = setting["part"], setting["way"]
-    recipe = {**RECIPES[part], **setting, "hospitals": outcomes[0]["hospitals"],
-              "records_per_hospital": outcomes[0]["train"] / outcomes[0]["hospitals"]}
-    stem = f"{part}_{way}" + suffix(setting.get("cap"))
-    how = {"local": "hospitals training alone", "federated": "federated averaging",
-           "pooled": "training on pooled records",
-           "shuffled": "federated averaging on shuffled labels"}[way]
+    recipe = {**RECIPES[part], **setting,
+              "hospitals": float(np.mean([o["hospitals"] for o in outcomes])),
+              "records_per_hospital": float(np.mean([o["train"] / o["hospitals"]
+                                                     for o in outcomes]))}
+    stem = f"{part}_{way}" + (f"_{setting['cap']}_patients" if "cap" in setting else "")
     for quantity, whose in (("at_home", "each patient judged by their own hospital's model"),
                             ("everywhere", "all patients judged by each hospital's model")):
-        yield make(f"{stem}_{quantity}", f"Test accuracy of {how}, {whose}.",
-                   [o[quantity] for o in outcomes], outcomes, part, recipe,
-                   guess=f"{quantity}_guess")
+        yield make(f"{stem}_{quantity}", f"Test accuracy of {WAYS[way]}, {whose}.",
+                   [o[quantity] for o in outcomes], part, recipe,
+                   baseline=guess_of(outcomes, f"{quantity}_guess"))
+    yield make(f"{stem}_called", f"Share of test records that {WAYS[way]} calls class 1.",
+               [o["called"] for o in outcomes], part, recipe)
     if way == "federated" and part == "nodules" and "cap" not in setting:
         for k, number in enumerate(SHOWN_ROUNDS):
-            yield make(f"{part}_federated_round_{number:02d}",
-                       f"Test accuracy of the global model after round {number}.",
-                       [o["curve"][k] for o in outcomes], outcomes, part,
-                       {**recipe, "rounds": number})
-
-
-def contrasts() -> Iterator[tuple[str, str, str, dict, dict]]:
-    """What is compared: name, statement, quantity, the one condition, the other."""
-    for part, cap in [(part, None) for part in RECIPES] + [("nodules", cap) for cap in CAPS]:
-        few = {"cap": cap} if cap else {}
-        yield (f"{part}_gain{suffix(cap)}_at_home",
-               "Accuracy at home of federated averaging minus that of training alone.", "at_home",
-               {"part": part, "way": "federated", **few}, {"part": part, "way": "local", **few})
-    for part in RECIPES:
-        yield (f"{part}_federated_minus_pooled_at_home",
-               "Accuracy at home of federated averaging minus that of pooled training.",
-               "at_home", {"part": part, "way": "federated"}, {"part": part, "way": "pooled"})
-    yield ("skew_cost", "Accuracy under label skew 0.1 minus that under label skew 100.",
-           "accuracy", {"kind": "label", "alpha": 0.1}, {"kind": "label", "alpha": 100.0})
-    yield ("long_walk_cost", "Accuracy after one walk of 400 steps minus that after 400 of one.",
-           "accuracy", walk(400, 1), walk(1, 400))
-    for mu in PROXIMAL:
-        yield (f"fedprox_{mu:g}_gain", f"Accuracy of FedProx, mu = {mu:g}, minus that of FedAvg.",
-               "accuracy", {**walk(100, 4), "proximal": mu}, walk(100, 4))
-
-
-def contrast(name: str, statement: str, quantity: str, one: dict, other: dict,
-             outcomes_of: Mapping) -> Evidence:
-    """The difference of two conditions, seed by seed on the same split of the patients."""
-    left, right = outcomes_of[frozenset(one.items())], outcomes_of[frozenset(other.items())]
-    runs = [a[quantity] - b[quantity] for a, b in zip(left, right, strict=True)]
-    part = one.get("part", "nodules")
-    setting = {**RECIPES[part], **one, "minus": other}
-    if "hospitals" in left[0]:
-        setting["records_per_hospital"] = left[0]["train"] / left[0]["hospitals"]
-    return make(name, f"{statement[:-1]}, paired by split.", runs, left, part, setting,
-                unit="difference", guess=None)
-
-
-def suffix(cap: int | None) -> str:
-    """Part of a name: how many patients each hospital was left with, if fewer than all."""
-    return f"_{cap}_patients" if cap else ""
+            at_round = {**recipe, "rounds": number}
+            yield make(f"nodules_lead_round_{number:02d}",
+                       f"Accuracy of the global model after round {number} minus that of always "
+                       "answering the commonest class of all hospitals, paired by split.",
+                       [o["curve"][k] - o["everywhere_guess"] for o in outcomes], part, at_round,
+                       unit="difference")
+            yield make(f"nodules_agreement_round_{number:02d}",
+                       f"Mean cosine between two hospitals' updates in round {number}.",
+                       [o["agreement_curve"][k] for o in outcomes], part, at_round, unit="cosine")
 
 
 def describe_skew(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
@@ -317,25 +337,44 @@ def describe_skew(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
     recipe |= {key: float(np.mean([o[key] for o in outcomes]))
                for key in ("largest_share", "prevalence_gap")}
     yield make(f"skew_{name}_accuracy", "Test accuracy of federated averaging under skew.",
-               [o["accuracy"] for o in outcomes], outcomes, "nodules", recipe)
+               [o["accuracy"] for o in outcomes], "nodules", recipe,
+               baseline=guess_of(outcomes, "everywhere_guess"))
     yield make(f"skew_{name}_agreement",
                "Mean cosine between two hospitals' updates in the first round.",
-               [o["agreement"] for o in outcomes], outcomes, "nodules", recipe,
-               unit="cosine", guess=None)
+               [o["agreement"] for o in outcomes], "nodules", recipe, unit="cosine")
 
 
-def make(name: str, statement: str, runs: list[float], outcomes: list[dict], part: str,
-         setting: dict, unit: str = "share of records", guess: str | None = "everywhere_guess",
+def contrast(name: str, one: Evidence, other: Evidence) -> Evidence:
+    """The difference of two conditions, seed by seed on the same split of the patients."""
+    runs = [a - b for a, b in zip(one.runs, other.runs, strict=True)]
+    unit = "difference in cosine" if one.unit == "cosine" else "difference"
+    return make(name, f"{one.name} minus {other.name}, paired by split.", runs,
+                str(one.setting.get("part", "nodules")), {**one.setting, "minus": other.name},
+                unit=unit)
+
+
+def guess_of(outcomes: list[dict], guess: str) -> tuple[float, str]:
+    """What the guess reaches on average, and which guess it is."""
+    return float(np.mean([o[guess] for o in outcomes])), GUESSES[guess]
+
+
+def make(name: str, statement: str, runs: list[float], part: str, setting: dict, *,
+         unit: str = "share of records", baseline: tuple[float, str] = (0.0, "no difference"),
          ) -> Evidence:
-    """Evidence from one number a seed; ``guess`` names the baseline among the outcomes."""
+    """Evidence from one number a seed.
+
+    Accuracies share test patients from seed to seed, and their intervals are widened for it. A
+    cosine between updates has no test set: its runs count as independent.
+    """
     data = {"nodules": nodules, "heart": heart.load, "lung": lung.load}[part]()
+    overlap = 0.0 if "cosine" in unit else TEST_TO_TRAIN
     return Evidence(
         name=name, statement=statement, value=float(np.mean(runs)), unit=unit,
-        interval=mean_interval(runs, test_to_train=TEST_TO_TRAIN),
-        interval_kind="95 % corrected resampled t over seeds",
-        baseline=float(np.mean([o[guess] for o in outcomes])) if guess else 0.0,
-        baseline_kind=GUESSES[guess] if guess else "no relation",
+        interval=mean_interval(runs, test_to_train=overlap),
+        interval_kind=("95 % corrected resampled t over seeds" if overlap
+                       else "95 % t over seeds"),
+        baseline=baseline[0], baseline_kind=baseline[1],
         runs=tuple(runs), seeds=SEEDS, data=data.provenance, data_sha256=data.sha256,
         scale="fast", version=leaklab.__version__, setting=setting,
-        clusters=outcomes[0]["patients"],
+        clusters=len(np.unique(data.patients)),
     )

@@ -7,12 +7,14 @@ A study is a module ``studies/NN_slug.py`` with three functions:
     summarise(results) -> list of Evidence, from (setting, numbers) pairs in the order of trials()
 
 Finished trials are kept under ``studies/.trials``, keyed by their setting and by the source code
-they ran on, so an interrupted study goes on where it stopped.
+they ran on, so an interrupted study goes on where it stopped. What stands in a study below the line
+``# --- From trials to evidence`` only describes trials: changing it runs none again.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import importlib
 import json
@@ -23,8 +25,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("[0-9][0-9]_*.py"))
-# Changing these does not change what a trial measures.
-NOT_MEASURING = ("evidence.py", "plots.py", "recorded", "teaching", "assess")
+NOT_MEASURING = "# --- From trials to evidence"
+NOT_MEASURING_MODULES = {"leaklab.evidence", "leaklab.plots", "leaklab.data.registry"}
+
+sys.path.insert(0, str(ROOT / "tools"))
+from lab_key import library_modules, module_path  # noqa: E402
 
 
 def main() -> None:
@@ -66,13 +71,17 @@ def _run_trial(name: str, setting: dict) -> dict[str, float]:
 
 
 def _key(name: str, setting: dict) -> str:
-    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
-    source = ROOT / "src" / "leaklab"
-    for path in (ROOT / "studies" / f"{name}.py", *sorted(source.rglob("*.py"))):
-        parts = path.relative_to(ROOT).parts
-        if not any(part in NOT_MEASURING for part in parts):
-            digest.update(path.read_bytes())
+    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode() + _source_hash(name))
     return digest.hexdigest()[:24]
+
+
+@functools.cache
+def _source_hash(name: str) -> bytes:
+    measuring, _, _ = (ROOT / f"studies/{name}.py").read_text().partition(NOT_MEASURING)
+    digest = hashlib.sha256(measuring.encode())
+    for module in sorted(library_modules(measuring, ROOT / "src") - NOT_MEASURING_MODULES):
+        digest.update(module_path(module, ROOT / "src").read_bytes())
+    return digest.digest()
 
 
 def _write(path: Path, numbers: dict[str, float]) -> None:

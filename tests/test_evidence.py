@@ -39,9 +39,9 @@ def test_a_name_used_twice_is_refused_and_the_old_file_kept(tmp_path):
 
 
 def test_check_prints_recorded_numbers_only(capsys):
-    evidence.check(0.861, ITEM, local_steps=10)
+    evidence.check(0.861, ITEM, seed=99, local_steps=10)
     first = capsys.readouterr().out
-    evidence.check(0.859, ITEM, local_steps=10)
+    evidence.check(0.859, ITEM, seed=99, local_steps=10)
     assert capsys.readouterr().out == first
     assert "federated" in first
 
@@ -53,12 +53,20 @@ def test_check_prints_recorded_numbers_only(capsys):
 )
 def test_a_live_run_that_disagrees_is_caught(live, setting, message):
     with pytest.raises(AssertionError, match=message):
-        evidence.check(live, ITEM, **setting)
+        evidence.check(live, ITEM, seed=99, **setting)
+
+
+def test_a_recorded_seed_must_repeat_its_own_run_and_no_other(capsys):
+    seed, run = ITEM.seeds[0], ITEM.runs[0]
+    evidence.check(run + 0.01, ITEM, seed=seed)
+    assert f"seed {seed} repeats its recorded run" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match=f"seed {seed}: the live run gave"):
+        evidence.check(run + 0.03, ITEM, seed=seed)
 
 
 def test_another_scale_is_not_compared(capsys, monkeypatch):
     monkeypatch.setenv("LEAKLAB_SCALE", "full")
-    evidence.check(0.1, ITEM)
+    evidence.check(0.1, ITEM, seed=0)
     assert "not compared" in capsys.readouterr().out
 
 

@@ -263,6 +263,7 @@ WRONG = {
         "unweighted": lambda g, w, n, m: 2 * g - w,
         "weights swapped": lambda g, w, n, m: ((n + m) * g - m * w) / n,
         "forgets to divide": lambda g, w, n, m: (n + m) * g - n * w,
+        "not a tensor": lambda g, w, n, m: ((n + m) * g - n * w).tolist(),
     },
 }
 
@@ -282,7 +283,7 @@ def test_every_check_accepts_its_solution(name, capsys):
 @pytest.mark.parametrize("nothing", [None, ...])
 def test_an_unsolved_stub_does_not_stop_run_all(name, nothing, capsys):
     getattr(checks, name)(named(lambda *arguments: nothing, name))
-    assert capsys.readouterr().out == f"Exercise {name}: not attempted yet\n"
+    assert capsys.readouterr().out == f"Exercise {name}: not attempted yet (it returns nothing)\n"
 
 
 @pytest.mark.parametrize(("name", "mistake"), [(n, m) for n in WRONG for m in WRONG[n]])

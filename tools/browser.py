@@ -39,7 +39,8 @@ SETTLED = """async () => {
 }"""
 LOOK = """() => ({
     ids: [...document.querySelectorAll("[id]")].map(e => e.id),
-    links: [...document.querySelectorAll("a[href]")].map(a => a.href),
+    links: [...document.querySelectorAll("a[href]")]  // in a picture, a.href is no string
+        .map(a => new URL(a.getAttribute("href"), document.baseURI).href),
     formulas: [...document.querySelectorAll(".math")]
         .filter(e => !e.querySelector("mjx-container") || e.querySelector("mjx-merror"))
         .map(e => e.textContent.trim().slice(0, 60)),

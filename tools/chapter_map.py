@@ -1,14 +1,15 @@
 """Draw the map of chapters: ``python tools/chapter_map.py`` writes book/_assets/chapter_map.svg.
 
 The plan comes from book/chapters.yml; a chapter is ready once _toc.yml lists its page. The
-picture is one narrow column, so that it can be read on a phone without zooming, and each text
-stands on a fill of its own, so that it can be read on a light page and on a dark one.
+picture is one narrow column, so that it can be read on a phone without zooming. Its colours are
+those of the page's theme; where there is none, as in the file itself, each text still stands on a
+fill of its own, so that it can be read on a light page and on a dark one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,14 +21,20 @@ TARGET = ROOT / "book/_assets/chapter_map.svg"
 
 WIDTH, MARGIN, INDENT = 360, 8, 20
 ROW, GAP, PART_GAP = 28, 4, 14
+# Each rule names .chapter-map: a style sheet inside a page's picture holds for the whole page.
 STYLE = """
-  text { font: 14px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-  .part { fill: #33475b } .part-name { fill: #fff; font-weight: 600 }
-  .line { stroke: #7d8fa1; stroke-width: 3 }
-  .ready { fill: #0072b2 } .ready-name, .ready-note { fill: #fff }
-  .planned { fill: #eef1f4; stroke: #66788a; stroke-dasharray: 4 3 }
-  .planned-name { fill: #26333f } .planned-note { fill: #4a5a69 }
-  .ready-note, .planned-note { font-size: 12px; text-anchor: end }
+  .chapter-map text { font: 14px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+  .chapter-map .part { fill: var(--pst-color-border, #33475b) }
+  .chapter-map .part-name { fill: var(--pst-color-text-base, #fff); font-weight: 600 }
+  .chapter-map .line { stroke: var(--pst-color-text-muted, #7d8fa1); stroke-width: 3 }
+  .chapter-map .ready { fill: var(--pst-color-primary, #0072b2) }
+  .chapter-map :is(.ready-name, .ready-note) { fill: var(--pst-color-primary-text, #fff) }
+  .chapter-map .planned { fill: var(--pst-color-surface, #eef1f4);
+    stroke: var(--pst-color-text-muted, #66788a); stroke-dasharray: 4 3 }
+  .chapter-map .planned-name { fill: var(--pst-color-text-muted, #26333f) }
+  .chapter-map .planned-note { fill: var(--pst-color-text-muted, #4a5a69) }
+  .chapter-map :is(.ready-note, .planned-note) { font-size: 12px; text-anchor: end }
+  .chapter-map a:is(:hover, :focus-visible) .ready-name { text-decoration: underline }
 """
 
 
@@ -81,22 +88,29 @@ def summary(plan: list[Part]) -> str:
             f"Ready so far: {ready or 'none'}.")
 
 
-def draw(plan: list[Part]) -> str:
-    """The plan as SVG."""
+def draw(plan: list[Part], address: Callable[[Chapter], str] | None = None) -> str:
+    """The plan as SVG: a picture, or, where ``address`` gives a ready chapter's page, a group of
+    links for the inside of a page.
+    """
     rows, y = [], MARGIN
     for part in plan:
         rows.append(_box("part", MARGIN, y, part.name))
         top, y = y + ROW, y + ROW + GAP
         for chapter in part.chapters:
             kind, note = ("ready", "ready") if chapter.ready else ("planned", "planned")
-            rows.append(_box(kind, MARGIN + INDENT, y, f"{chapter.number}  {chapter.title}", note))
+            box = _box(kind, MARGIN + INDENT, y, f"{chapter.number}  {chapter.title}", note)
+            if chapter.ready and address:
+                box = f'<a href="{escape(address(chapter))}">{box}</a>'
+            rows.append(box)
             rows.append(f'<path class="line" d="M{MARGIN + 8} {top}V{y + ROW // 2}h{INDENT - 9}" '
                         'fill="none"/>')
             top, y = y + ROW // 2, y + ROW + GAP
         y += PART_GAP - GAP
     height = y - PART_GAP + MARGIN
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" role="img" aria-label="{escape(summary(plan))}">\n'
+    role = "group" if address else "img"  # what is inside a picture is hidden from screen readers
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" class="chapter-map" role="{role}" '
+            f'aria-label="{escape(summary(plan))}" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}">\n'
             f"<style>{STYLE}</style>\n" + "\n".join(rows) + "\n</svg>\n")
 
 

@@ -47,7 +47,7 @@ def library_modules(code: str, src: Path) -> set[str]:
     queue = [name for name in _imported(code, package="") if name.split(".")[0] == "leaklab"]
     while queue:
         name = queue.pop()
-        path = _module_path(name, src)
+        path = module_path(name, src)
         if name in found or path is None:
             continue
         found.add(name)
@@ -59,7 +59,7 @@ def library_modules(code: str, src: Path) -> set[str]:
 def _library_files(lab: Lab, root: Path) -> set[Path]:
     """The modules' files, and the style sheets and templates that lie beside them."""
     src = root / "src"
-    paths = {_module_path(name, src) for name in library_modules(_code(lab), src) - {REGISTRY}}
+    paths = {module_path(name, src) for name in library_modules(_code(lab), src) - {REGISTRY}}
     beside = {file for path in paths for file in path.parent.iterdir()
               if file.is_file() and file.suffix not in (".py", ".pyc")}
     return paths | beside
@@ -89,7 +89,8 @@ def _imported(code: str, package: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _module_path(name: str, src: Path) -> Path | None:
+def module_path(name: str, src: Path) -> Path | None:
+    """The file of module ``name`` below ``src``, or ``None`` where there is none."""
     stem = src.joinpath(*name.split(".")) if name else src / "?"
     return next(filter(Path.is_file, (stem.with_suffix(".py"), stem / "__init__.py")), None)
 

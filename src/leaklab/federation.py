@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from leaklab.data.dataset import Dataset
 from leaklab.metrics import accuracy
@@ -167,6 +168,17 @@ def accuracy_on(model: nn.Module, state: State, dataset: Dataset) -> float:
     device = next(iter(state.values())).device
     logits = predict(model, state, torch.tensor(dataset.inputs).to(device))
     return accuracy(logits.cpu(), torch.tensor(dataset.targets))
+
+
+def agreement(step: Round) -> float:
+    """Mean cosine between the updates of two hospitals in one round.
+
+    1 where all go the same way, 0 where their ways are unrelated: because their patients differ,
+    or because single batches are noisy.
+    """
+    flat = [torch.cat([t.flatten() for t in update.delta.values()]) for update in step.updates]
+    pairs = [cosine_similarity(a, b, dim=0) for a, b in combinations(flat, 2)]
+    return float(torch.stack(pairs).mean())
 
 
 def draw_batches(n: int, training: LocalTraining, generator: torch.Generator) -> list[Tensor]:

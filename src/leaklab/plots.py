@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
@@ -22,23 +23,25 @@ def use_style() -> None:
     plt.style.use(str(resources.files("leaklab") / "teaching" / "course.mplstyle"))
 
 
-def image_row(images: np.ndarray, titles: Sequence[str], *, tag: str, headline: str) -> Figure:
-    """Grey images side by side on one scale, 0 black and 1 white.
+def image_grid(images: np.ndarray, titles: Sequence[str], *, tag: str, headline: str) -> Figure:
+    """Grey images, three side by side, on one scale, 0 black and 1 white.
 
     Shapes: images (n, height, width) with one title each. ``tag`` (REAL, HYBRID or SYNTHETIC)
-    stands under the row, ``headline`` over it.
+    stands under them, ``headline`` over them.
 
     Raises ``ValueError`` if titles and images differ in number.
     """
     if len(images) != len(titles):
         raise ValueError(f"titles: {len(titles)} given, expected {len(images)}, one per image")
-    fig, axes = plt.subplots(1, len(images), figsize=(1.5 * len(images), 2.3), squeeze=False)
-    for ax, image, title in zip(axes[0], images, titles, strict=True):
-        ax.imshow(image, cmap="gray", vmin=0, vmax=1)
-        ax.set_title(title, fontsize="small")
+    rows = -(-len(images) // 3)
+    fig, axes = plt.subplots(rows, 3, figsize=(5.4, 2 * rows + 0.8), squeeze=False)
+    for ax in axes.flat:
         ax.set_axis_off()
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+        ax.set_title(title)
     fig.suptitle(headline)
-    fig.text(0.5, 0.02, tag, ha="center", fontsize="small")
+    fig.supxlabel(textwrap.fill(tag, 70), fontsize="small")
     return fig
 
 
@@ -46,22 +49,23 @@ def interval_chart(
     groups: Mapping[str, Sequence[Evidence]], *, x: str, xlabel: str, ylabel: str, title: str,
     guess: float, guess_label: str = "guess", log: bool = False,
 ) -> Axes:
-    """Recorded values with their 95 % intervals against one of their settings.
+    """Recorded values with their 95 % intervals against one of their settings, and single runs.
 
     ``groups`` maps a label to evidence, drawn in one colour and marker; ``x`` names the setting
     that places each item on the axis, logarithmic if ``log``. A dashed line at ``guess`` marks
-    what needs no update. Groups after the first are shifted a little so that none hides another.
+    what needs no update.
     """
-    _, ax = plt.subplots(figsize=(7, 3.8))
-    for k, (label, items) in enumerate(groups.items()):
-        places = np.array([item.setting[x] for item in items], dtype=float)
+    _, ax = plt.subplots(figsize=(6, 3.6))
+    for label, items in groups.items():
         values = np.array([item.value for item in items])
         low, high = np.array([item.interval for item in items]).T
-        ax.errorbar(places * 1.06**k if log else places, values, capsize=3, label=label,
-                    yerr=(values - low, high - values))
-    ax.axhline(guess, color="0.35", linestyle="--", marker="", linewidth=1)
-    ax.annotate(guess_label, (0.99, guess), xycoords=("axes fraction", "data"), ha="right",
-                va="bottom", fontsize="small", color="0.25")
+        places = [item.setting[x] for item in items]
+        (line, *_) = ax.errorbar(places, values, capsize=3, label=label,
+                                 yerr=(values - low, high - values))
+        for place, item in zip(places, items, strict=True):
+            ax.plot([place] * len(item.runs), item.runs, color=line.get_color(), alpha=0.35,
+                    linestyle="none", marker=".", markersize=3)
+    ax.axhline(guess, color="0.35", linestyle="--", marker="", linewidth=1, label=guess_label)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale="log" if log else "linear")
     if log:
         ax.xaxis.set_major_formatter("{x:g}")
@@ -75,7 +79,7 @@ def grouped_bars(
     names: Sequence[str], groups: Mapping[str, Sequence[float]], *, ylabel: str, title: str,
 ) -> Axes:
     """Bars side by side for each name, one hatch a group, on a logarithmic axis."""
-    fig, ax = plt.subplots(figsize=(7, 3.8))
+    fig, ax = plt.subplots(figsize=(6, 3.6))
     width = 0.8 / len(groups)
     for k, ((label, heights), hatch) in enumerate(zip(groups.items(), HATCHES, strict=False)):
         ax.bar(np.arange(len(names)) + width * (k - (len(groups) - 1) / 2), heights,
@@ -104,7 +108,7 @@ def drift_frames(rounds: Sequence[Round]) -> np.ndarray:
 
 
 def _drift_frame(plane: np.ndarray, step: int, names: Sequence[str]) -> np.ndarray:
-    fig, ax = plt.subplots(figsize=(5.4, 3.6), dpi=90)
+    fig, ax = plt.subplots(figsize=(5.4, 3.6), dpi=120)
     ax.plot(*plane[: step + 1, 0].T, color="0.6", linestyle="-", marker="", linewidth=1)
     start = plane[step, 0]
     for end, name in zip(plane[step, 1:], names, strict=True):

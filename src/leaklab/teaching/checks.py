@@ -34,7 +34,7 @@ def run_cases(attempt: Callable, cases: Sequence[Case]) -> None:
         given = copy.deepcopy(case.arguments)
         answer = attempt(*given)
         if (answer is None or answer is ...) and case is cases[0]:
-            print(f"Exercise {name}: not attempted yet")
+            print(f"Exercise {name}: not attempted yet (it returns nothing)")
             return
         call = f"Exercise {name}, case {name}{case.arguments}"
         _assert_equal(answer, case.expected, f"{call}\n{case.hint}")
@@ -48,7 +48,7 @@ def fedprox_gradient(attempt: Callable) -> None:
     gradient, weights, start = tensor([1.0, 2.0]), tensor([3.0, 5.0]), tensor([1.0, 1.0])
     run_cases(attempt, [
         Case((gradient, weights, start, 0.5), tensor([2.0, 4.0]),
-             "The proximal term adds mu times the way from the global weights to the local ones."),
+             "Add mu times (weights - global_weights), element by element: no factor 1/2, no square."),
         Case((gradient, weights, start, 0.0), gradient, "With mu = 0, FedProx is FedAvg."),
         Case((gradient, start, start, 7.0), gradient,
              "Before the first local step nothing has drifted, so nothing is pulled back."),
@@ -85,7 +85,7 @@ def other_hospital(attempt: Callable) -> None:
     """Check ``attempt(global_weights, own_weights, own_records, other_records)``."""
     run_cases(attempt, [
         Case((tensor([5.0, 4.0]), tensor([2.0, 4.0]), 100, 300), tensor([6.0, 4.0]),
-             "The mean of 2 and 6, weighted 100 to 300, is 5."),
+             "Multiply the mean by all records, take your part away, divide by the others' records."),
         Case((tensor([3.0]), tensor([1.0]), 50, 50), tensor([5.0]),
              "With equal sizes the other lies as far beyond the mean as you lie before it."),
         Case((tensor([2.0]), tensor([2.0]), 7, 1), tensor([2.0]),
@@ -101,7 +101,7 @@ def _values(argument: object) -> object:
 def _assert_equal(answer: object, expected: object, message: str) -> None:
     try:
         torch.testing.assert_close(answer, expected, check_dtype=False)
-    except AssertionError as error:
+    except (AssertionError, TypeError) as error:  # TypeError: of a kind that is not comparable
         raise AssertionError(
             f"{message}\nreturned {answer!r}\nexpected {expected!r}\n({error})"
         ) from None
