@@ -8,10 +8,10 @@ export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test notebooks lab evidence bench lock clean
+.PHONY: help book test test-deployment notebooks lab evidence bench lock clean
 
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Name one with: make PYTHON=python3.12 ...")'
@@ -22,10 +22,13 @@ $(STAMP): pyproject.toml constraints.txt
 book: $(STAMP) ## build the HTML book and print the path to open
 	@$(BIN)/python tools/book.py
 
-test: $(STAMP) ## run every check: style, notebooks in step, unit tests, labs, book in a browser
+test: $(STAMP) ## run every check but deployments: style, notebooks in step, unit tests, labs, book in a browser
 	$(BIN)/ruff check .
 	$(BIN)/python tools/notebooks.py --check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q -ra
+
+test-deployment: $(STAMP) ## run the checks of real deployments: Flower over TLS, Ray, nginx (minutes)
+	$(BIN)/python -m pytest -q -ra -m deployment tests
 
 notebooks: $(STAMP) ## regenerate and run the labs whose inputs changed (FORCE=1: all of them)
 	$(BIN)/python tools/notebooks.py $(if $(FORCE),--force) $(NB)
@@ -33,7 +36,7 @@ notebooks: $(STAMP) ## regenerate and run the labs whose inputs changed (FORCE=1
 lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01
 	@test -n "$(NB)" || { echo "Name a lab: make lab NB=01"; exit 2; }
 	@ls notebooks/$(NB)*.ipynb >/dev/null 2>&1 || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
-	OMP_NUM_THREADS= $(BIN)/jupyter lab $$(ls notebooks/$(NB)*.ipynb | head -1)
+	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(ls notebooks/$(NB)*.ipynb | head -1)
 
 evidence: $(STAMP) ## run the studies that record the evidence (NAME=01_federated_averaging: one)
 	$(BIN)/python -m studies $(NAME)

@@ -17,12 +17,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
+from lab_environment import lab_environment  # noqa: E402
 
-os.environ.update(LEAKLAB_PROGRESS="0", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1",
-                  PYTHONHASHSEED="0")
-os.environ.setdefault("LEAKLAB_DEVICE", "cpu")  # the stored outputs come from there
-for name in ("LEAKLAB_SCALE", "MPLBACKEND"):  # both would change what a lab shows
-    os.environ.pop(name, None)
+os.environ.update(lab_environment(os.environ))
+os.environ.pop("MPLBACKEND", None)  # it would change what a lab shows
 
 
 def pytest_configure(config):
@@ -57,11 +55,12 @@ def missing_data(notebook: Path) -> str | None:
     names = metadata.get("leaklab", {}).get("data", [])
     if not names:
         return None
-    from leaklab.data.download import DataUnavailable, fetch
+    from leaklab.data.download import ADVICE, DataUnavailable, fetch
 
     try:
         for name in names:
             fetch(name)
     except DataUnavailable as error:
-        return f"{notebook.name} needs data that cannot be had: {error}"
+        tried = " ".join(str(error).removesuffix(ADVICE).split())  # one line in pytest's summary
+        return f"{notebook.name} needs data that cannot be had: {tried}"
     return None

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from certificates import make_certificates, make_node_key
 
+from certificates import make_certificates, make_node_key
 from leaklab.flower import HYGIENE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,11 +42,16 @@ class DeploymentError(RuntimeError):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A running SuperLink: where it listens, its folder, its environment."""
+    """A running SuperLink: where it listens, its folder, its environment.
+
+    mode
+        ``"tls"``: over TLS, each node with a registered key; ``"plain"``: HTTP, any node;
+        ``"simulation"``: no nodes, clients run on Flower's simulation engine (Ray).
+    """
 
     folder: Path
     port: int
-    tls: bool
+    mode: str
     environment: dict[str, str]
 
     def log(self, name: str) -> Path:
@@ -58,14 +63,14 @@ class Deployment:
 
 
 @contextmanager
-def superlink(folder: Path, *, tls: bool = True) -> Iterator[Deployment]:
+def superlink(folder: Path, mode: str = "tls") -> Iterator[Deployment]:
     """Inside, a SuperLink runs; after, it and every process that was started beside it is gone."""
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **HYGIENE, "FLWR_HOME": str(folder / "flwr"),
-                   "OMP_NUM_THREADS": "1", MARK: uuid.uuid4().hex,
+                   "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1", MARK: uuid.uuid4().hex,
                    "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}  # they start others
-    deployment = Deployment(folder, free_port(), tls, environment)
-    if tls:
+    deployment = Deployment(folder, free_port(), mode, environment)
+    if mode == "tls":
         make_certificates(folder, HOST)
     write_connection(deployment)
     try:
@@ -77,10 +82,10 @@ def superlink(folder: Path, *, tls: bool = True) -> Iterator[Deployment]:
 
 def start_superlink(deployment: Deployment) -> subprocess.Popen:
     """Start the SuperLink of ``deployment`` and wait until it listens."""
-    secure = ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem", "--ssl-keyfile",
-              "server.key", "--enable-supernode-auth"]
-    process = spawn(deployment, "superlink", "flower-superlink",
-                    *(secure if deployment.tls else ["--insecure"]),
+    security = {"tls": ["--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem",
+                        "--ssl-keyfile", "server.key", "--enable-supernode-auth"],
+                "plain": ["--insecure"], "simulation": ["--insecure", "--simulation"]}
+    process = spawn(deployment, "superlink", "flower-superlink", *security[deployment.mode],
                     "--host", HOST, "--port", str(deployment.port), "--database", "state.db")
     deadline = time.monotonic() + START
     while not listens(deployment.port):
@@ -97,7 +102,7 @@ def start_supernode(
     """Start the SuperNode of hospital ``name``; ``port`` reaches the SuperLink another way."""
     secure = ["--root-certificates", "ca.crt", "--auth-supernode-private-key", f"{name}.key"]
     return spawn(deployment, f"supernode-{name}", "flower-supernode",
-                 *(secure if deployment.tls else ["--insecure"]),
+                 *(secure if deployment.mode == "tls" else ["--insecure"]),
                  "--superlink", f"{HOST}:{port or deployment.port}", "--host", HOST,
                  "--port", str(free_port()), "--node-config", f'data-path="{records}"')
 
@@ -121,7 +126,7 @@ def write_connection(deployment: Deployment) -> None:
     """Tell the ``flwr`` command how to reach the SuperLink."""
     home = deployment.folder / "flwr"
     home.mkdir(exist_ok=True)
-    secure = (f'root-certificates = "{deployment.folder / "ca.crt"}"' if deployment.tls
+    secure = (f'root-certificates = "{deployment.folder / "ca.crt"}"' if deployment.mode == "tls"
               else "insecure = true")
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
@@ -165,11 +170,15 @@ def run(deployment: Deployment, settings: dict[str, object],
         tell: Callable[[str], object] = lambda line: None) -> None:
     """Run the app with ``settings`` and wait until it has ended; ``tell`` gets its log lines.
 
+    In a simulation there are ``num-hospitals`` nodes.
+
     Raises :class:`DeploymentError` with the end of the log where the run fails.
     """
     texts = (f"{key}={json.dumps(value)}" for key, value in settings.items())
+    nodes = ["--federation-config", f"num-supernodes={settings['num-hospitals']}"]
     process = spawn(deployment, "run", "flwr", "run", str(APP), CONNECTION, "--stream",
-                    "--run-config", " ".join(texts))
+                    "--run-config", " ".join(texts),
+                    *(nodes if deployment.mode == "simulation" else []))
     deadline = time.monotonic() + RUN
     with open(deployment.log("run"), encoding="utf-8", errors="replace") as log:
         while process.poll() is None and time.monotonic() < deadline:

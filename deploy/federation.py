@@ -17,7 +17,6 @@ from pathlib import Path
 
 import deployment
 from deployment import ROOT, Deployment, DeploymentError
-
 from leaklab.federation import Hospital
 from leaklab.flower import capture
 from leaklab.flower.app import chapter_hospitals, save_hospital
@@ -34,7 +33,7 @@ def admit(deployed: Deployment, hospital: Hospital) -> None:
     """Give a hospital its records and its key, and start its SuperNode."""
     records = deployed.folder / f"{hospital.name}.npz"
     save_hospital(hospital, records)
-    if deployed.tls:
+    if deployed.mode == "tls":
         deployment.register(deployed, hospital.name)
     deployment.start_supernode(deployed, hospital.name, records)
 
@@ -47,12 +46,12 @@ def retell(line: str) -> None:
 
 
 def federate(folder: Path, target: Path, *, hospitals: int, rounds: int, size: int,
-             tls: bool) -> int:
+             mode: str) -> int:
     """Bring the federation up, train, capture into ``target``; return the number of updates."""
     members = chapter_hospitals(0, size)[:hospitals]
-    with deployment.superlink(folder, tls=tls) as deployed:
+    with deployment.superlink(folder, mode) as deployed:
         say(f"SuperLink listens on {deployment.HOST}:{deployed.port}, "
-            + ("TLS and registered keys" if tls else "plain HTTP"))
+            + ("TLS and registered keys" if mode == "tls" else "plain HTTP"))
         for hospital in members:
             admit(deployed, hospital)
             say(f"SuperNode of {hospital.name} started, {len(hospital)} records")
@@ -76,11 +75,13 @@ def main() -> None:
     options = parser.parse_args()
     stamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
     target = (options.capture or ROOT / "captures" / stamp).resolve()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as on Ctrl-C, take all down
+    for ending in (signal.SIGINT, signal.SIGTERM):  # either takes all down, from any shell
+        signal.signal(ending, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="leaklab-federation-") as folder:
             number = federate(Path(folder), target, hospitals=options.hospitals,
-                              rounds=options.rounds, size=options.size, tls=not options.insecure)
+                              rounds=options.rounds, size=options.size,
+                              mode="plain" if options.insecure else "tls")
     except DeploymentError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

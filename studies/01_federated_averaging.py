@@ -18,6 +18,7 @@ federation would have to exchange three sums a column for that.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -120,6 +121,7 @@ def run_comparison(part: str, way: str, seed: int, cap: int | None = None) -> di
         if part == "nodules" else [],
         "agreement_curve": [agreement(runs[0][t - 1]) for t in SHOWN_ROUNDS]
         if way == "federated" and part == "nodules" else [],
+        "batch_size": training.batch_size,
         "called": float(np.mean([called(net, state, test) for state in last.values()])),
         "hospitals": len(clinics), **counts(train, test),
     }
@@ -129,7 +131,7 @@ def run_ruler(seed: int) -> dict:
     """What a cut-off on the diameter reaches, with no image and no network."""
     every = radiology.nodules()
     labelled = every.labels >= 0
-    images = nodules()
+    images = whole("nodules")
     assert len(images) == labelled.sum(), "a diameter for each image, in the same order"
     measured = replace(images, inputs=every.diameter[labelled, None].astype(np.float32))
     train, test = hospitals.train_test(measured, TEST_FRACTION, np.random.default_rng(seed))
@@ -140,7 +142,7 @@ def run_ruler(seed: int) -> dict:
     guess = majority_rate(torch.tensor(test.targets), torch.tensor(train.targets))
     return {"at_home": score, "at_home_guess": guess, "everywhere": score,
             "everywhere_guess": guess, "called": float(np.mean(test.inputs[:, 0] >= cut)),
-            "hospitals": 1, **counts(train, test)}
+            "hospitals": 1, "batch_size": None, **counts(train, test)}
 
 
 def called(net: torch.nn.Module, state: Mapping, test: Dataset) -> float:
@@ -163,9 +165,7 @@ def recipe_of(part: str) -> tuple[LocalTraining, int]:
 
 def split(part: str, seed: int) -> tuple[Dataset, Dataset]:
     """Training and test records; no patient on both sides."""
-    loaders = {"nodules": nodules, "heart": heart.load, "lung": lung.load}
-    train, test = hospitals.train_test(
-        loaders[part](), TEST_FRACTION, np.random.default_rng(seed))
+    train, test = hospitals.train_test(whole(part), TEST_FRACTION, np.random.default_rng(seed))
     if part == "nodules":
         return train, test
     train, test = heart.impute_and_scale(train, test)
@@ -182,9 +182,12 @@ def thin(train: Dataset, cap: int, seed: int) -> Dataset:
     return train.take(np.isin(train.patients, np.concatenate(kept)))
 
 
-def nodules() -> Dataset:
-    """The images of chapter 1."""
-    return radiology.load("nodule", source="hybrid")
+@functools.cache
+def whole(part: str) -> Dataset:
+    """All records of one part."""
+    load = {"nodules": functools.partial(radiology.load, "nodule", source="hybrid"),
+            "heart": heart.load, "lung": lung.load}[part]
+    return load()
 
 
 def join_one_class_sites(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
@@ -228,7 +231,7 @@ def run_skew(kind: str, alpha: float, seed: int, local_steps: int = CNN["local_s
              rounds: int = CNN["rounds"], proximal: float = 0.0) -> dict:
     """Federate the nodules dealt anew to five hospitals; accuracy and how updates agree."""
     rng = np.random.default_rng(seed)
-    train, test = hospitals.train_test(nodules(), TEST_FRACTION, rng)
+    train, test = hospitals.train_test(whole("nodules"), TEST_FRACTION, rng)
     deal = {"label": hospitals.label_skew, "quantity": hospitals.quantity_skew}[kind]
     parts = deal(train, 5, alpha, rng)
     training = LocalTraining(CNN["learning_rate"], local_steps=local_steps,
@@ -271,13 +274,13 @@ CONTRASTS = (
     *((f"{part}_federated_minus_pooled_at_home", f"{part}_federated_at_home",
        f"{part}_pooled_at_home") for part in RECIPES),
     ("nodules_federated_minus_ruler", "nodules_federated_everywhere", "nodules_ruler_everywhere"),
-    *((f"skew_{alpha:g}_cost", SKEW.format(alpha, "accuracy"), SKEW.format(100, "accuracy"))
+    *((f"skew_{alpha:g}_change", SKEW.format(alpha, "accuracy"), SKEW.format(100, "accuracy"))
       for alpha in (0.1, 1.0)),
     *((f"skew_{alpha:g}_disagreement", SKEW.format(alpha, "agreement"),
        SKEW.format(100, "agreement")) for alpha in (0.1, 1.0)),
     ("quantity_skew_disagreement", "skew_quantity_0.3_steps_20_mu_0_agreement",
      "skew_quantity_100_steps_20_mu_0_agreement"),
-    ("long_walk_cost", WALK.format(400, 0), WALK.format(1, 0)),
+    ("long_walk_change", WALK.format(400, 0), WALK.format(1, 0)),
     *((f"fedprox_{mu:g}_gain", WALK.format(100, mu), WALK.format(100, 0)) for mu in PROXIMAL),
 )
 
@@ -304,7 +307,7 @@ def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[
 def describe(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
     """Evidence on one way to train: at home, everywhere, and by round."""
     part, way = setting["part"], setting["way"]
-    recipe = {**RECIPES[part], **setting,
+    recipe = {**RECIPES[part], **setting, "batch_size": outcomes[0]["batch_size"],
               "hospitals": float(np.mean([o["hospitals"] for o in outcomes])),
               "records_per_hospital": float(np.mean([o["train"] / o["hospitals"]
                                                      for o in outcomes]))}
@@ -366,7 +369,7 @@ def make(name: str, statement: str, runs: list[float], part: str, setting: dict,
     Accuracies share test patients from seed to seed, and their intervals are widened for it. A
     cosine between updates has no test set: its runs count as independent.
     """
-    data = {"nodules": nodules, "heart": heart.load, "lung": lung.load}[part]()
+    data = whole(part)
     overlap = 0.0 if "cosine" in unit else TEST_TO_TRAIN
     return Evidence(
         name=name, statement=statement, value=float(np.mean(runs)), unit=unit,

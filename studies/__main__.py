@@ -55,19 +55,26 @@ def run_study(name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     files = {json.dumps(s, sort_keys=True): folder / f"{_key(name, s)}.json" for s in settings}
     missing = [s for s in settings if not files[json.dumps(s, sort_keys=True)].exists()]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        jobs = {pool.submit(_run_trial, name, s): s for s in missing}
+    pool = ProcessPoolExecutor(os.cpu_count())
+    try:
+        jobs = [pool.submit(_run_trial, name, s, files[json.dumps(s, sort_keys=True)])
+                for s in missing]
         for job in progress(as_completed(jobs), name, total=len(jobs)):
-            _write(files[json.dumps(jobs[job], sort_keys=True)], job.result())
+            job.result()
+    finally:  # on an error or Ctrl-C, start no other trial; those that run are kept
+        pool.shutdown(cancel_futures=True)
     results = [(s, json.loads(files[json.dumps(s, sort_keys=True)].read_text())) for s in settings]
     return evidence.record(name, study.summarise(results))
 
 
-def _run_trial(name: str, setting: dict) -> dict[str, float]:
+def _run_trial(name: str, setting: dict, target: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    return importlib.import_module(f"studies.{name}").run(setting)
+    numbers = importlib.import_module(f"studies.{name}").run(setting)
+    part = target.with_suffix(".part")
+    part.write_text(json.dumps(numbers))
+    os.replace(part, target)
 
 
 def _key(name: str, setting: dict) -> str:
@@ -78,16 +85,10 @@ def _key(name: str, setting: dict) -> str:
 @functools.cache
 def _source_hash(name: str) -> bytes:
     measuring, _, _ = (ROOT / f"studies/{name}.py").read_text().partition(NOT_MEASURING)
-    digest = hashlib.sha256(measuring.encode())
+    digest = hashlib.sha256(measuring.encode() + (ROOT / "constraints.txt").read_bytes())
     for module in sorted(library_modules(measuring, ROOT / "src") - NOT_MEASURING_MODULES):
         digest.update(module_path(module, ROOT / "src").read_bytes())
     return digest.digest()
-
-
-def _write(path: Path, numbers: dict[str, float]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(numbers))
-    os.replace(part, path)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ from pathlib import Path
 import yaml
 from nbformat import NotebookNode
 
-from lab_reading import text
+from lab_reading import code, text
 
 Complaints = list[str]
 
 LINK = re.compile(r"\]\(([^()\s]*(?:\([^()]*\)[^()\s]*)*)\)|(?:href|src)=\"([^\"]*)\"")
-ARXIV = re.compile(r"(?:arxiv\.org/(?:abs|pdf)/|10\.48550/arxiv\.)([\w./-]+?)(?:v\d+)?(?:\.pdf)?$")
-DOI = re.compile(r"doi\.org/(10\..+)$")
+# Both read lower case; what ends a sentence or a link is no part of the identifier.
+ARXIV = re.compile(r"(?:arxiv\.org/(?:abs|pdf)/|10\.48550/arxiv\.|\barxiv:? ?)"
+                   r"(\d{4}\.\d{4,5}|[a-z.-]+/\d{7})")
+DOI = re.compile(r"\b10\.(?!48550/)\d{4,9}/(?:[^\s()<>\[\]\"'`|]|\([^\s()]*\))+(?<![.,;:*])")
 
 
 def links(notebook: NotebookNode) -> list[str]:
@@ -34,14 +36,9 @@ def relative_links_resolve(notebook: NotebookNode, root: Path) -> Complaints:
 def cited_papers_are_in_the_bibliography(notebook: NotebookNode, root: Path) -> Complaints:
     bibliography = (root / "book/references.bib").read_text(encoding="utf-8").lower()
     known = set(re.findall(r"\b(?:doi|eprint) *= *[{\"]([^}\"]+)[}\"]", bibliography))
-    cited = {paper for target in links(notebook) if (paper := _paper(target.lower()))}
-    return [f"{paper}: linked, but not in book/references.bib" for paper in sorted(cited - known)]
-
-
-def _paper(target: str) -> str | None:
-    """The arXiv id or DOI that a link points to."""
-    match = ARXIV.search(target) or DOI.search(target)
-    return match and match[1]
+    written = f"{text(notebook)}\n{code(notebook)}".lower()
+    cited = {*ARXIV.findall(written), *DOI.findall(written)}
+    return [f"{paper}: cited, but not in book/references.bib" for paper in sorted(cited - known)]
 
 
 REPOSITORY_RULES = (relative_links_resolve, cited_papers_are_in_the_bibliography)

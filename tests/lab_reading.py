@@ -43,9 +43,30 @@ def words(notebook: NotebookNode) -> int:
     return len(re.findall(r"[^\W_][\w'’-]*", prose))
 
 
+def sections(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
+    """Heading -> the cells below it, a Markdown cell cut at its headings."""
+    found: dict[str, list[NotebookNode]] = {}
+    title = ""
+    for cell in notebook.cells:
+        parts = [cell]
+        if cell.cell_type == "markdown":
+            parts = [NotebookNode(cell_type="markdown", source=part) for part in
+                     re.split(r"^(?=#+ )", without_fences(cell.source), flags=re.MULTILINE)]
+        for part in parts:
+            if part.cell_type == "markdown" and part.source.startswith("#"):
+                title = part.source.splitlines()[0].strip("# ")
+            found.setdefault(title, []).append(part)
+    return found
+
+
+def parse(source: str) -> ast.Module:
+    """Python without the lines that only IPython understands."""
+    return ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.MULTILINE))
+
+
 def trees(notebook: NotebookNode) -> Iterator[tuple[int, ast.Module]]:
     for number, cell in numbered(notebook, "code"):
-        yield number, ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE))
+        yield number, parse(cell.source)
 
 
 def outputs(notebook: NotebookNode) -> Iterator[tuple[int, NotebookNode]]:

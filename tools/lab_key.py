@@ -8,10 +8,10 @@ versions.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
@@ -44,7 +44,7 @@ def lab_key(lab: Lab, root: Path) -> str:
 def library_modules(code: str, src: Path) -> set[str]:
     """Names of the leaklab modules that ``code`` imports, directly or through others."""
     found: set[str] = set()
-    queue = [name for name in _imported(code, package="") if name.split(".")[0] == "leaklab"]
+    queue = [name for name in imported(code, package="") if name.split(".")[0] == "leaklab"]
     while queue:
         name = queue.pop()
         path = module_path(name, src)
@@ -52,7 +52,7 @@ def library_modules(code: str, src: Path) -> set[str]:
             continue
         found.add(name)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        queue += [*_imported(path.read_text(encoding="utf-8"), package), name.rpartition(".")[0]]
+        queue += [*imported(path.read_text(encoding="utf-8"), package), name.rpartition(".")[0]]
     return found
 
 
@@ -77,16 +77,18 @@ def _code(lab: Lab) -> str:
     return code
 
 
-def _imported(code: str, package: str) -> Iterator[str]:
+@functools.cache
+def imported(code: str, package: str) -> frozenset[str]:
     """Every dotted name that ``code``, inside ``package``, may mean by an import."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*(above if node.level else []), *filter(None, [node.module])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
 def module_path(name: str, src: Path) -> Path | None:
@@ -103,4 +105,4 @@ def _data_hashes(lab: Lab, root: Path) -> dict[str, str]:
     if unknown:
         raise ValueError(f"{lab.text.name}: front matter leaklab.data: {unknown} given, expected "
                          f"names of the registry: {sorted(files)}")
-    return {name: files[name].sha256 for name in lab.data}
+    return {name: files[name].sha256 or files[name].md5 for name in lab.data}

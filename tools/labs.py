@@ -11,6 +11,7 @@ import ast
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,20 +24,25 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python",
             "pygments_lexer": "ipython3"}
 
+MODULES = {"flower": "flwr"}
+"""The extras of leaklab that a lab may ask for, and the module by which each is recognised."""
+
 SOLUTION = re.compile(r"^<!-- solution: (\w+) -->$", re.MULTILINE)
 
 SETUP = '''\
 # Setup: installs leaklab where it is missing, for example on Colab; elsewhere it does nothing.
-import glob, importlib.metadata, importlib.util, pathlib, subprocess, sys, tempfile
+import glob, importlib.metadata, importlib.util, os, pathlib, subprocess, sys, tempfile
 
-if importlib.util.find_spec("leaklab") is None:
-    source = next(iter(sorted(glob.glob("leaklab-*.whl"))), {fallback!r})
+if not all(map(importlib.util.find_spec, {modules!r})):
+    # the newest upload; one whose name ends in " (1).whl" is left, since pip refuses it
+    wheels = sorted(glob.glob("leaklab-*-none-any.whl"), key=os.path.getmtime)
+    source = f"{{wheels[-1]}}{extras}" if wheels else {fallback!r}
     if not source:
         raise RuntimeError(
-            "leaklab is not installed here. On a computer that has the course, run "
+            "leaklab{extras} is not installed here. On a computer that has the course, run "
             "`python -m build --wheel` in its folder. Upload the file it makes, "
-            "dist/leaklab-*.whl, to the folder of this notebook (on Colab: the folder icon on "
-            "the left, then the upload icon) and run this cell again.")
+            "dist/leaklab-*.whl, under its own name, to the folder of this notebook (on Colab: "
+            "the folder icon on the left, then the upload icon) and run this cell again.")
     # pip must stop rather than replace one of these: the notebook may have loaded it already
     kept = ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib")
     found = [n for n in kept if any(importlib.metadata.distributions(name=n))]
@@ -84,15 +90,19 @@ def read_address(root: Path) -> Address:
 def read_lab(text: Path, root: Path) -> Lab:
     """Read one lab and add badge, setup cell and solutions.
 
-    Raises ``ValueError`` that names the file for a text that does not start with Markdown, front
-    matter without the lists ``leaklab: {data, evidence}``, or an unknown solution.
+    Raises ``ValueError`` that names the file for a text that cannot be parsed or does not start
+    with Markdown, front matter without the lists ``leaklab: {data, evidence}`` or with an
+    unknown one of ``leaklab: {extras}``, or an unknown solution.
     """
-    written = jupytext.read(text, fmt="md:myst")
+    try:
+        written = jupytext.read(text, fmt="md:myst")
+    except Exception as error:  # jupytext passes on whatever its parsers raise
+        raise ValueError(f"{text.name}: {error}") from error
     first, *rest = written.cells or [None]
     if first is None or first.cell_type != "markdown":
         raise ValueError(f"{text.name}: expected to begin with Markdown: the title")
     address = read_address(root)
-    added = [*_badge(text.stem, address), _setup(address)]
+    added = [*_badge(text.stem, address), setup_cell(address, _extras(written, text))]
     solutions = root / "src/leaklab/teaching/solutions.py"
     cells = [_with_solutions(cell, solutions, text.name) for cell in (first, *added, *rest)]
     return Lab(text, root / "notebooks" / f"{text.stem}.ipynb", tuple(_with_ids(cells)),
@@ -108,12 +118,23 @@ def to_notebook(lab: Lab, key: str) -> NotebookNode:
     )
 
 
-def _names(written: NotebookNode, text: Path, field: str) -> tuple[str, ...]:
-    given = (written.metadata.get("leaklab") or {}).get(field)
+def _names(
+    written: NotebookNode, text: Path, field: str, default: object = None
+) -> tuple[str, ...]:
+    ours = written.metadata.get("leaklab")
+    given = ours.get(field, default) if isinstance(ours, dict) else default
     if not (isinstance(given, list) and all(isinstance(name, str) for name in given)):
         raise ValueError(f"{text.name}: front matter leaklab.{field}: {given!r} given, expected a "
                          "list of names (it may be empty)")
     return tuple(given)
+
+
+def _extras(written: NotebookNode, text: Path) -> tuple[str, ...]:
+    extras = _names(written, text, "extras", default=[])
+    if unknown := sorted(set(extras) - set(MODULES)):
+        raise ValueError(f"{text.name}: front matter leaklab.extras: {unknown} given, expected "
+                         f"names among {sorted(MODULES)}")
+    return extras
 
 
 def _badge(name: str, address: Address) -> list[NotebookNode]:
@@ -129,10 +150,13 @@ def _badge(name: str, address: Address) -> list[NotebookNode]:
     return [new_markdown_cell(badge, metadata={"tags": ["remove-cell"]})]
 
 
-def _setup(address: Address) -> NotebookNode:
-    """The first code cell, the same in all labs. A wheel that was uploaded goes before git."""
-    fallback = address.repository and f"git+{address.repository}@{address.branch}"
-    source = SETUP.format(fallback=fallback)
+def setup_cell(address: Address, extras: Sequence[str] = ()) -> NotebookNode:
+    """The first code cell: installs leaklab with ``extras``. An uploaded wheel goes before git."""
+    wanted = f"[{','.join(extras)}]" if extras else ""
+    fallback = address.repository and (
+        f"leaklab{wanted} @ git+{address.repository}@{address.branch}")
+    modules = ["leaklab", *(MODULES[extra] for extra in extras)]
+    source = SETUP.format(modules=modules, extras=wanted, fallback=fallback)
     return new_code_cell(source, metadata={"tags": ["setup", "remove-cell"]})
 
 

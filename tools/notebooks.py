@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import nbformat
 
+from lab_key import lab_key
 from labs import KERNEL, Lab, read_lab, to_notebook
 
 if TYPE_CHECKING:
@@ -44,23 +45,24 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     chosen = [t for t in texts if not args.labs or t.stem.startswith(tuple(args.labs))]
     if args.check:
         findings = check(chosen, root) + (orphans(texts, root) if not args.labs else [])
-        print("\n".join(findings) or f"{len(chosen)} labs in step with their texts")
+        print("\n".join(findings) or f"{len(chosen)} labs in step with their inputs")
         return int(bool(findings))
     return generate(chosen, root, force=args.force)
 
 
 def check(texts: Sequence[Path], root: Path) -> list[str]:
-    """Findings, one a notebook, where it is missing, out of step with its text, or not run."""
+    """Findings, one a notebook, where it is missing, not run, or not what its inputs give."""
     findings = []
     for text in texts:
         try:
-            reason = out_of_step(read_lab(text, root))
-        except ValueError as error:
-            reason = str(error)
+            lab = read_lab(text, root)
+            reason = out_of_step(lab, lab_key(lab, root))
+        except ValueError as error:  # which begins with the name of the text
+            findings.append(f"notebooks/text/{error}")
+            continue
         if reason:
             findings.append(f"notebooks/{text.stem}.ipynb: {reason}; "
-                            f"after editing notebooks/text/{text.name} run: "
-                            f"make notebooks NB={text.stem[:2]}")
+                            f"run `make notebooks NB={text.stem[:2]}`")
     return findings
 
 
@@ -71,8 +73,11 @@ def orphans(texts: Sequence[Path], root: Path) -> list[str]:
             for path in sorted((root / "notebooks").glob("*.ipynb")) if path.stem not in known]
 
 
-def out_of_step(lab: Lab) -> str | None:
-    """Why the stored notebook is not what ``lab`` generates and a full run leaves; or ``None``."""
+def out_of_step(lab: Lab, key: str) -> str | None:
+    """Why the stored notebook is not what a full run of ``lab`` leaves, or ``None``.
+
+    ``key`` is the lab's key now, which tells whether anything that its outputs depend on changed.
+    """
     stored = read_stored(lab.notebook)
     if stored is None:
         return "missing or not readable"
@@ -80,7 +85,7 @@ def out_of_step(lab: Lab) -> str | None:
     theirs = [_inputs(cell) for cell in stored.cells]
     for number, (our, their) in enumerate(zip(ours, theirs, strict=False), start=1):
         if our != their:
-            return f"cell {number} differs from the text"
+            return f"cell {number} differs from notebooks/text/{lab.text.name}"
     if len(ours) != len(theirs):
         return f"holds {len(theirs)} cells, the text makes {len(ours)}"
     sources = stored.metadata.get("leaklab", {})
@@ -89,7 +94,9 @@ def out_of_step(lab: Lab) -> str | None:
     if stored.metadata.get("kernelspec") != KERNEL:
         return f"kernelspec differs from {KERNEL['name']}"
     counts = [cell.execution_count for cell in stored.cells if cell.cell_type == "code"]
-    return None if counts == list(range(1, len(counts) + 1)) else "was not run from top to bottom"
+    if counts != list(range(1, len(counts) + 1)):
+        return "was not run from top to bottom"
+    return None if sources.get("key") == key else "inputs changed since it was run"
 
 
 def read_stored(path: Path) -> nbformat.NotebookNode | None:
@@ -128,14 +135,12 @@ def build(text: Path, kernels: Kernels, root: Path, force: bool) -> list[str]:
 
     Returns what was wrong, one finding an entry.
     """
-    from lab_key import lab_key
-
     try:
         lab = read_lab(text, root)
         key = lab_key(lab, root)
     except ValueError as error:
-        return [str(error)]
-    if not force and is_current(lab, key):
+        return [str(error).removeprefix(f"{text.name}: ")]
+    if not force and out_of_step(lab, key) is None:
         print(f"{lab.name}: up to date")
         return []
     print(f"{lab.name}: running", flush=True)
@@ -146,13 +151,6 @@ def build(text: Path, kernels: Kernels, root: Path, force: bool) -> list[str]:
         write_atomically(lab.notebook, nbformat.writes(notebook) + "\n")
         print(f"{lab.name}: {time.monotonic() - started:.1f} s", flush=True)
     return findings
-
-
-def is_current(lab: Lab, key: str) -> bool:
-    """Whether the stored notebook is in step and comes from inputs with this ``key``."""
-    stored = read_stored(lab.notebook)
-    return (stored is not None and stored.metadata.get("leaklab", {}).get("key") == key
-            and out_of_step(lab) is None)
 
 
 def write_atomically(path: Path, content: str) -> None:

@@ -13,11 +13,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from lab_environment import lab_environment
+
 CELL_TIMEOUT = 300
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0",
-               "LEAKLAB_PROGRESS": "0", "LEAKLAB_SCALE": "fast", "LEAKLAB_DEVICE": "cpu",
-               "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-"""What the stored outputs stand for, whatever the terminal that runs the labs has set."""
+BACKEND = "module://matplotlib_inline.backend_inline"
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"<[^<>\n]* at 0x[0-9a-f]{6,}>")
@@ -40,7 +39,7 @@ class Kernels:
                                 store_widget_state=False, on_cell_start=self._refuse_if_stopped,
                                 extra_arguments=["--IPKernelApp.log_level=40"])
         path = os.pathsep.join(filter(None, [str(src), os.environ.get("PYTHONPATH")]))
-        env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
+        env = {**lab_environment(os.environ), "MPLBACKEND": BACKEND, "PYTHONPATH": path}
         metadata = copy.deepcopy(notebook.metadata)
         self._clients.add(client)
         try:

@@ -41,9 +41,8 @@ def ready(plan: list[chapter_map.Part]) -> str:
     chapters = [chapter for part in plan for chapter in part.chapters]
     links = [f"[chapter {c.number}, {c.title[0].lower()}{c.title[1:]}](/book/{c.slug}.md), with "
              f"[lab {c.number}](/notebooks/{c.slug}.ipynb)" for c in chapters if c.ready]
-    planned = len(chapters) - len(links)
-    rest = f" The other {planned} of {len(chapters)} chapters are planned." if planned else ""
-    return f"**Ready now:** {'; '.join(links) or 'no chapter yet'}.{rest}"
+    listed = "; ".join(links) or "none yet"
+    return f"**Ready now ({len(links)} of {len(chapters)} chapters):** {listed}."
 
 
 def times(text: str) -> str:

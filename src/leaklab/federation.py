@@ -43,7 +43,7 @@ class Hospital:
     inputs
         Shape (n, ...), floating point, finite.
     targets
-        Shape (n,): class labels of at least two classes, or real values.
+        Shape (n,): class labels, integers of at least two classes.
 
     Raises ``ValueError`` that names the hospital where it holds no records, one class, values
     that are not finite, or targets that do not match the inputs.
@@ -65,10 +65,10 @@ class Hospital:
         bad = int((~torch.isfinite(self.inputs.reshape(n, -1))).any(1).sum())
         require(bad == 0, f"inputs of {bad} of {n} records hold NaN or infinite values; "
                           "impute or drop them first")
-        require(bool(torch.isfinite(self.targets).all()), "targets hold NaN or infinite values")
-        if not self.targets.is_floating_point():
-            classes = self.targets.unique().tolist()
-            require(len(classes) > 1, f"targets hold only class {classes[0]}, expected two or more")
+        require(not self.targets.is_floating_point(),
+                f"targets of {self.targets.dtype} given, expected integer class labels")
+        classes = self.targets.unique().tolist()
+        require(len(classes) > 1, f"targets hold only class {classes[0]}, expected two or more")
 
     @classmethod
     def of(cls, name: str, dataset: Dataset, device: torch.device | str = "cpu") -> Hospital:
@@ -106,7 +106,8 @@ class Hospital:
                 cross_entropy(local(self.inputs[batch]), self.targets[batch]).backward()
                 if training.proximal:
                     for p, start in zip(local.parameters(), anchor, strict=True):
-                        p.grad.add_(p.detach() - start, alpha=training.proximal)
+                        if p.grad is not None:  # frozen parameters have none
+                            p.grad.add_(p.detach() - start, alpha=training.proximal)
                 optimiser.step()
         update = Update(before, copy_state(local.state_dict()), len(self), round, self.name)
         return defend(update) if defend else update

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,14 +79,20 @@ def interval_chart(
 def grouped_bars(
     names: Sequence[str], groups: Mapping[str, Sequence[float]], *, ylabel: str, title: str,
 ) -> Axes:
-    """Bars side by side for each name, one hatch a group, on a logarithmic axis."""
+    """Bars side by side for each name, one hatch a group, on a logarithmic axis.
+
+    Raises ``ValueError`` for a height that such an axis cannot show.
+    """
+    floor = min(min(heights) for heights in groups.values())
+    if not floor > 0:
+        raise ValueError(f"groups: a height of {floor} given, expected heights above 0")
     fig, ax = plt.subplots(figsize=(6, 3.6))
     width = 0.8 / len(groups)
-    for k, ((label, heights), hatch) in enumerate(zip(groups.items(), HATCHES, strict=False)):
+    hatches = cycle(HATCHES)
+    for k, (label, heights) in enumerate(groups.items()):
         ax.bar(np.arange(len(names)) + width * (k - (len(groups) - 1) / 2), heights,
-               0.92 * width, label=label, hatch=hatch)
+               0.92 * width, label=label, hatch=next(hatches))
     ax.set_xticks(range(len(names)), names)
-    floor = min(min(heights) for heights in groups.values())
     ax.set(yscale="log", ylabel=ylabel, title=title, ylim=(10 ** np.floor(np.log10(floor)), None))
     ax.grid(axis="x", visible=False)
     fig.legend(loc="outside lower center", ncols=len(groups))

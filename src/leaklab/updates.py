@@ -146,7 +146,7 @@ class Recovered:
     """What an attack answers.
 
     guess
-        The records, in the shape of the model's input.
+        The records, in the shape of the model's input; or the fact inferred about them.
     labels
         Their labels, where the attack infers or is given them.
     score

@@ -54,9 +54,9 @@ class _Refused(Exception):
 def cache_dir() -> Path:
     """The folder for downloaded and generated files; it need not exist yet."""
     if own := os.environ.get("LEAKLAB_CACHE"):
-        return Path(own).expanduser()
+        return Path(own).expanduser().resolve()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base).expanduser() / "leaklab"
+    return Path(base).expanduser().resolve() / "leaklab"
 
 
 def fetch(name: str) -> Path:
@@ -137,7 +137,7 @@ def _places(file: DataFile) -> Iterator[tuple[str, Callable[[], Path]]]:
 def _from_folder(folder: str | None, file: DataFile) -> Path:
     if not folder:
         raise _Refused("not set")
-    return _checked(Path(folder).expanduser() / file.name, file)
+    return _checked(Path(folder).expanduser().resolve() / file.name, file)
 
 
 def _offline() -> Path:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -117,8 +118,8 @@ def _first_available(task: str, n: int | None, size: int, seed: int) -> Dataset:
 def _synthetic(task: str, n: int, size: int, seed: int) -> Dataset:
     index = np.arange(n)
     arrays = cached_npz(
-        f"{task}-phantoms", _key(rendering, phantoms, radiographs, task=task, n=n, size=size,
-                                 seed=seed),
+        f"{task}-phantoms", _key(rendering, phantoms, radiographs, _phantoms, task=task, n=n,
+                                 size=size, seed=seed),
         lambda: _phantoms(task, index, size, seed))
     return Dataset(
         name="procedural lung nodules" if task == "nodule" else "procedural chest radiographs",
@@ -148,8 +149,10 @@ def _hybrid(n: int | None, size: int, seed: int) -> Dataset:
     every = nodules()
     rows = np.flatnonzero(every.labels >= 0)
     rows = rows[_choice(len(rows), n, seed)]
+    chosen = hashlib.sha256(rows.tobytes()).hexdigest()
     images = cached_npz(
-        "lidc-hybrid", _key(lidc, rendering, phantoms, file=file.sha256, n=n, size=size, seed=seed),
+        "lidc-hybrid", _key(lidc, rendering, phantoms, file=file.sha256, rows=chosen, size=size,
+                            seed=seed),
         lambda: {"images": phantoms.hybrid_patches(
             every.outlines[rows], {name: every.rating(name)[rows] for name in phantoms.RATED},
             every.acquisition[rows], index=rows, seed=seed, size=size)})["images"]
@@ -221,7 +224,7 @@ def _subset(dataset: Dataset, n: int | None, seed: int) -> Dataset:
     return dataset.take(_choice(len(dataset), n, seed))
 
 
-def _key(*modules: ModuleType, **arguments: object) -> str:
+def _key(*code: ModuleType | Callable, **arguments: object) -> str:
     """A word that changes with the code that generates, and with what it is asked for."""
-    source = "".join(map(inspect.getsource, modules))
+    source = "".join(map(inspect.getsource, code))
     return hashlib.sha256((source + repr(sorted(arguments.items()))).encode()).hexdigest()[:16]

@@ -116,7 +116,7 @@ def serve(grid: Grid, context: Context) -> None:
     federate(WireTap(grid, str(config["capture-dir"]) or None), training,
              rounds=int(config["num-server-rounds"]), seed=int(config["seed"]),
              size=int(config["image-size"]), num_hospitals=int(config["num-hospitals"]),
-             min_replies=int(config["min-replies"]))
+             min_replies=int(config["min-replies"]), timeout=float(config["round-timeout"]))
 
 
 def federate(

@@ -48,7 +48,7 @@ def fedprox_gradient(attempt: Callable) -> None:
     gradient, weights, start = tensor([1.0, 2.0]), tensor([3.0, 5.0]), tensor([1.0, 1.0])
     run_cases(attempt, [
         Case((gradient, weights, start, 0.5), tensor([2.0, 4.0]),
-             "Add mu times (weights - global_weights), element by element: no factor 1/2, no square."),
+             "Add mu times (weights - global_weights), by element: no factor 1/2, no square."),
         Case((gradient, weights, start, 0.0), gradient, "With mu = 0, FedProx is FedAvg."),
         Case((gradient, start, start, 7.0), gradient,
              "Before the first local step nothing has drifted, so nothing is pulled back."),
@@ -85,7 +85,7 @@ def other_hospital(attempt: Callable) -> None:
     """Check ``attempt(global_weights, own_weights, own_records, other_records)``."""
     run_cases(attempt, [
         Case((tensor([5.0, 4.0]), tensor([2.0, 4.0]), 100, 300), tensor([6.0, 4.0]),
-             "Multiply the mean by all records, take your part away, divide by the others' records."),
+             "Multiply the mean by all records, take your part away, divide by theirs."),
         Case((tensor([3.0]), tensor([1.0]), 50, 50), tensor([5.0]),
              "With equal sizes the other lies as far beyond the mean as you lie before it."),
         Case((tensor([2.0]), tensor([2.0]), 7, 1), tensor([2.0]),
