@@ -43,6 +43,7 @@ from leaklab.updates import Knowledge, LocalTraining, Update, View
 
 SEEDS = tuple(range(20))
 LEARNING_RATE = 0.1
+TEST_FRACTION = 0.25  # as in study 1
 BATCH = 32
 SKEW = 0.3  # Dirichlet concentration, as in study 1
 AUXILIARY = 200  # procedural images
@@ -99,9 +100,10 @@ def deal(number: int, seed: int) -> list[Hospital]:
     return [Hospital.of(name, part) for name, part in parts.items()]
 
 
-def sites() -> list[Hospital]:
-    """The five hospitals of chapter 1, with all their patients."""
-    return [Hospital.of(name, part) for name, part in hospitals.by_site(nodules()).items()]
+def sites(seed: int) -> list[Hospital]:
+    """The five hospitals of chapter 1, with the training patients of split ``seed``."""
+    train, _ = hospitals.train_test(nodules(), TEST_FRACTION, np.random.default_rng(seed))
+    return [Hospital.of(name, part) for name, part in hospitals.by_site(train).items()]
 
 
 # --- Reading the share of a class --------------------------------------------------------------
@@ -187,7 +189,7 @@ def run_gradient(seed: int) -> dict:
     found: dict[str, float] = {}
     for steps in (0, *WALKS):
         recipe, pairs = training(steps), []
-        for clinic in sites():
+        for clinic in sites(seed):
             update = clinic.train(model(seed), recipe, generator=generator(seed, 1, clinic.name))
             pairs.append((-flat(update.delta) / (recipe.learning_rate * recipe.local_steps),
                           full_gradient(clinic, seed)))
@@ -206,7 +208,7 @@ def full_gradient(clinic: Hospital, seed: int) -> Tensor:
 
 def run_anatomy(seed: int) -> dict:
     """Norms of each layer's update in the first and the last round, mean over hospitals."""
-    steps = list(fed_avg(model(seed), sites(), training(20), rounds=READ_ROUNDS[-1], seed=seed))
+    steps = list(fed_avg(model(seed), sites(seed), training(20), rounds=READ_ROUNDS[-1], seed=seed))
     return {f"{layer}_round_{number:02d}": norm(steps[number - 1].updates, layer)
             for layer in LAYERS for number in READ_ROUNDS}
 

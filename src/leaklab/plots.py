@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from leaklab.evidence import Evidence
 from leaklab.federation import Round
+from leaklab.updates import View
 
 HATCHES = ("", "//", "..", "xx", "--")
 
@@ -72,6 +74,46 @@ def interval_chart(
         ax.xaxis.set_major_formatter("{x:g}")
     else:
         ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return ax
+
+
+def who_sees_what(
+    views: Mapping[str, Sequence[View]], hospitals: Sequence[str], *, title: str
+) -> Axes:
+    """A row for each observer, a column for each hospital: alone, mixed with others, or not at all.
+
+    ``views`` holds what each observer sees of one round. A released model counts as mixed.
+    """
+    _, ax = plt.subplots(figsize=(6, 0.45 * len(views) + 1.6))
+    styles = {"alone": {"facecolor": "#D55E00"}, "mixed": {"facecolor": "#56B4E9", "hatch": "//"},
+              "nothing": {"facecolor": "0.93"}}
+    for row, seen in enumerate(views.values()):
+        for column, name in enumerate(hospitals):
+            sizes = [len(view.contributors) for view in seen if name in view.contributors]
+            kind = "nothing" if not sizes else "alone" if min(sizes) == 1 else "mixed"
+            ax.barh(row, 0.92, left=column - 0.46, height=0.8, edgecolor="white", **styles[kind])
+    ax.set(yticks=range(len(views)), yticklabels=list(views), title=title)
+    ax.set_xticks(range(len(hospitals)), hospitals)
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    handles = [Patch(label=kind, edgecolor="white", **style) for kind, style in styles.items()]
+    ax.figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return ax
+
+
+def reading_chart(groups: Mapping[str, Evidence], *, xlabel: str, ylabel: str,
+                  title: str) -> Axes:
+    """Shares that were read against the true ones, one mark a hospital; right is on the line.
+
+    Each item's ``runs`` are the readings, its setting ``true_shares`` the truth.
+    """
+    _, ax = plt.subplots(figsize=(6, 4))
+    for label, item in groups.items():
+        ax.plot(item.setting["true_shares"], item.runs, linestyle="none", markersize=4,
+                alpha=0.7, label=label)
+    ax.plot([0, 1], [0, 1], color="0.35", linestyle="--", marker="", linewidth=1, label="right")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend()
     return ax
 

@@ -93,6 +93,28 @@ def other_hospital(attempt: Callable) -> None:
     ])
 
 
+def mean_gradient(attempt: Callable) -> None:
+    """Check ``attempt(before, after, learning_rate, local_steps)``, tensors of one shape."""
+    run_cases(attempt, [
+        Case((tensor([1.0, 2.0]), tensor([0.5, 3.0]), 0.1, 1), tensor([5.0, -10.0]),
+             "A step is minus the learning rate times the gradient: turn it round and divide."),
+        Case((tensor([1.0]), tensor([0.0]), 0.5, 4), tensor([0.5]),
+             "Four steps together moved that far; divide by their number too."),
+        Case((tensor([2.0]), tensor([2.0]), 0.1, 5), tensor([0.0]),
+             "What did not move had no gradient."),
+    ])
+
+
+def class_share(attempt: Callable) -> None:
+    """Check ``attempt(said, before, after, learning_rate)``: numbers of one class, one step."""
+    run_cases(attempt, [
+        Case((0.5, 0.0, 0.02, 0.1), 0.7,
+             "The bias moved by minus the learning rate times (said - share): solve for share."),
+        Case((0.5, 1.0, 0.98, 0.1), 0.3, "A bias that falls tells of a class below what was said."),
+        Case((0.25, 0.3, 0.3, 0.1), 0.25, "A bias at rest: the model says what is the case."),
+    ])
+
+
 def _values(argument: object) -> object:
     """What an in-place edit of ``argument`` could change."""
     return dict(argument.state_dict()) if isinstance(argument, nn.Module) else argument

@@ -31,3 +31,13 @@ def other_hospital(global_weights, own_weights, own_records, other_records):
     """What the other of two hospitals returned, from the weighted mean of both."""
     total = own_records + other_records
     return (total * global_weights - own_records * own_weights) / other_records
+
+
+def mean_gradient(before, after, learning_rate, local_steps):
+    """The mean gradient over the local steps of plain SGD, from the states around them."""
+    return (before - after) / (learning_rate * local_steps)
+
+
+def class_share(said, before, after, learning_rate):
+    """Share of a class, from what the model says on average and how its last bias moved."""
+    return said + (after - before) / learning_rate
