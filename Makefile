@@ -8,7 +8,7 @@ export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-deployment notebooks lab evidence bench lock clean
+.PHONY: help book test test-deployment notebooks lab federation evidence bench lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01
 	@test -n "$(NB)" || { echo "Name a lab: make lab NB=01"; exit 2; }
 	@ls notebooks/$(NB)*.ipynb >/dev/null 2>&1 || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
 	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(ls notebooks/$(NB)*.ipynb | head -1)
+
+federation: $(STAMP) ## five hospitals as processes over TLS on this machine: train, capture, take down
+	@$(BIN)/python deploy/federation.py
 
 evidence: $(STAMP) ## run the studies that record the evidence (NAME=01_federated_averaging: one)
 	$(BIN)/python -m studies $(NAME)

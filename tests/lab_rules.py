@@ -90,10 +90,14 @@ def closing(notebook: NotebookNode) -> Complaints:
     return [f"headings after the exercises: {rest}, expected {list(ENDING)}, each once in the lab"]
 
 
-def headings_carry_no_numbers(notebook: NotebookNode) -> Complaints:
+def only_the_title_carries_a_number(notebook: NotebookNode) -> Complaints:
+    """The title names the lab, as in "Lab 3: read a record"; the book numbers nothing in it."""
+    title, *others = headings(notebook) or [""]
     numbers = r"\d|(Exercise|Part|Section|Step|Chapter|Lab)s? \d"
-    return [f"heading {h!r}: the book numbers headings itself" for h in headings(notebook)
-            if re.match(numbers, h)]
+    found = [f"heading {h!r}: expected no number" for h in others if re.match(numbers, h)]
+    if not re.match(r"Lab [1-9]\d?: [a-z]", title):
+        found.append(f"title {title!r}, expected one like 'Lab 3: read a record'")
+    return found
 
 
 # --- Markdown -------------------------------------------------------------------------------
@@ -160,7 +164,7 @@ def ids_are_unique(notebook: NotebookNode) -> Complaints:
 FORM_RULES = (
     at_most_45_cells, code_cells_of_at_most_20_lines, median_code_cell_of_at_most_6_lines,
     at_most_150_lines_of_code, prose_of_900_to_1800_words, at_most_one_megabyte,
-    opening, closing, headings_carry_no_numbers,
+    opening, closing, only_the_title_carries_a_number,
     markdown_that_colab_renders, figures_have_alt_text,
     executed_in_order, no_errors_and_no_stderr, no_local_paths, kernel_is_python3, ids_are_unique,
 )

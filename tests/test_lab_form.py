@@ -39,7 +39,7 @@ def test_contents_and_labs_agree():
 # --- A lab that keeps every rule, and one that breaks it for each ------------------------------
 
 OPENING = """\
-# Average five models
+# Lab 7: average five models
 
 Five hospitals train one model without moving a record.
 
@@ -123,7 +123,7 @@ BAD = {
                                    replaced("word " * 900, "word " * 1801)],
     "at_most_one_megabyte": [output("stream", text="x" * 1_000_000)],
     "opening": [
-        replaced("# Average five models", "Average five models"),
+        replaced("# Lab 7: average", "Lab 7: average"),
         replaced("record.", "record. None at all."),
         replaced("\n- average models by hand", ""),
         replaced("40 min", "long"), replaced("20-40 s", "37 s"), replaced("5 MB", "some"),
@@ -152,7 +152,8 @@ BAD = {
     "exercises_are_complete": [
         replaced("## Exercise: double again", "## Another"), replaced("    ...", "    return 2"),
         replaced("checks.double(double)", ""), replaced("<summary>Solution", "<summary>Hint")],
-    "headings_carry_no_numbers": [replaced("## Average", "## 1. Average"),
+    "only_the_title_carries_a_number": [replaced("## Average", "## 1. Average"),
+                                        replaced("# Lab 7: average", "# Average"),
                                   replaced("## Exercise: double", "## Exercise 1: double")],
     "random_numbers_are_seeded": [replaced("seed_all", "print")],
     "figures_have_a_size": [replaced("figsize=(6, 3)", "2")],

@@ -4,15 +4,34 @@ import importlib
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 
 from leaklab import evidence
 from leaklab.data.download import DataUnavailable
 from leaklab.federation import Hospital
+from leaklab.metrics import mean_interval
+from leaklab.updates import LocalTraining
 
 STUDY = importlib.import_module("studies.01_federated_averaging")
+WIRE = importlib.import_module("studies.02_what_crosses_the_wire")
 RECORDED = evidence.load("01_federated_averaging")
+
+
+@pytest.mark.parametrize("study", ["01_federated_averaging", "02_what_crosses_the_wire"])
+def test_recorded_values_and_intervals_follow_from_their_runs(study):
+    for item in evidence.load(study).values():
+        overlap = STUDY.TEST_TO_TRAIN if "corrected resampled" in item.interval_kind else 0.0
+        assert item.value == pytest.approx(float(np.mean(item.runs)), abs=2e-5), item.name
+        expected = mean_interval(item.runs, test_to_train=overlap)
+        assert item.interval == pytest.approx(expected, abs=5e-5), item.name
+
+
+def test_a_falsified_interval_is_noticed():
+    item = RECORDED["nodules_gain_10_patients_at_home"]
+    low, high = mean_interval(item.runs, test_to_train=STUDY.TEST_TO_TRAIN)
+    assert (low + 0.2, high + 0.2) != pytest.approx(item.interval, abs=5e-5)
 
 
 def on_data(function, *args):
@@ -29,10 +48,11 @@ def invented_outcome(setting: dict) -> dict:
     """What a trial returns, with numbers that depend on the seed alone."""
     value = 0.5 + setting["seed"] / 100
     names = ("at_home", "at_home_guess", "everywhere", "everywhere_guess", "accuracy",
-             "agreement", "largest_share", "prevalence_gap")
+             "agreement", "largest_share", "prevalence_gap", "called")
     curve = [value] * len(STUDY.SHOWN_ROUNDS)
     return dict.fromkeys(names, value) | {
-        "curve": curve, "hospitals": 5, "train": 100, "test": 30, "patients": 80}
+        "curve": curve, "agreement_curve": curve, "hospitals": 5, "train": 100, "test": 30,
+        "patients": 80, "batch_size": 32}
 
 
 def test_no_trial_is_asked_for_twice():
@@ -77,3 +97,42 @@ def test_labels_are_shuffled_inside_a_hospital():
     mixed = STUDY.shuffle_labels(clinic, seed=1)
     assert not torch.equal(mixed.targets, clinic.targets)
     assert torch.equal(mixed.targets.sort().values, clinic.targets.sort().values)
+
+
+# --- Study 2 ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", [
+    {"part": "reading", "local_steps": 20, "labels": "shuffled across"},
+    {"part": "client", "hospitals": 3}, {"part": "gradient"}], ids=lambda s: s["part"])
+def test_a_rerun_of_study_2_repeats_the_record(setting):
+    outcome = on_data(WIRE.run, {**setting, "seed": 4})
+    recorded = evidence.load("02_what_crosses_the_wire")
+    live, name = {
+        "reading": lambda: (np.abs(np.subtract(outcome["round_01"]["server"],
+                                               outcome["truth"])).mean(),
+                            "reading_20_steps_shuffled_across_round_01_server_error"),
+        "client": lambda: (outcome["cosine"], "client_of_3_cosine"),
+        "gradient": lambda: (outcome["cosine_20"], "gradient_20_steps_cosine"),
+    }[setting["part"]]()
+    assert live == pytest.approx(recorded[name].runs[4], abs=0.005)
+
+
+def test_shuffling_within_keeps_each_share_and_across_moves_them():
+    clinics = [Hospital(name, torch.zeros(50, 1), (torch.arange(50) < ones).long())
+               for name, ones in (("A", 5), ("B", 25), ("C", 45))]
+    shares = {labels: [WIRE.share(c) for c in WIRE.relabel(clinics, labels, seed=1)]
+              for labels in WIRE.LABELS}
+    assert shares["true"] == shares["shuffled within"] == [0.1, 0.5, 0.9]
+    assert shares["shuffled across"] == pytest.approx([0.5] * 3, abs=0.2)
+    assert sum(shares["shuffled across"]) == pytest.approx(1.5)
+
+
+def test_one_step_on_all_records_is_the_gradient_and_a_walk_is_not():
+    clinic = Hospital("A", torch.rand(8, 1, 28, 28), torch.arange(8) % 2)
+    (full, walk) = (clinic.train(WIRE.model(0), WIRE.training(steps),
+                                 generator=torch.Generator().manual_seed(0)) for steps in (0, 20))
+    gradient = WIRE.full_gradient(clinic, 0)
+    assert WIRE.cosine(-WIRE.flat(full.delta), gradient) == pytest.approx(1, abs=1e-4)
+    assert WIRE.cosine(-WIRE.flat(walk.delta), gradient) < 0.99
+    assert WIRE.training(0) == LocalTraining(0.1)

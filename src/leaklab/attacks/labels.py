@@ -28,20 +28,23 @@ from leaklab.updates import LocalTraining, Recovered, State, View
 def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovered:
     r"""The share of each class among the records behind ``view``.
 
-    One step moves the last bias by :math:`-\eta(\bar p - \bar y)`. Over ``local_steps`` steps
-    :math:`\bar p` moves from that of the model received to that of the model returned; their mean
-    stands for all of them, estimated on ``auxiliary``, shape (n, ...). The guess has shape
-    (num_classes,), sums to one and is not clipped: a share below 0 tells of an estimate gone wrong.
+    One step moves the last bias by :math:`-\eta(\bar p - \bar y)`. Over :math:`E` steps
+    :math:`\bar p` is taken to move evenly from :math:`\bar p_0` of the model received to
+    :math:`\bar p_E` of the model returned. The steps are taken before each move, so their mean is
+    :math:`\bar p_0 + \frac{E-1}{2E}(\bar p_E - \bar p_0)`, for one step :math:`\bar p_0`.
+    Both are estimated on ``auxiliary``, shape (n, ...). The guess has shape (num_classes,), sums
+    to one and is not clipped: a share below 0 tells of an estimate gone wrong.
 
     Raises ``ValueError`` where the view has no state before, the training is unknown or not plain
     SGD, or the model does not end in a linear layer with a bias.
     """
     training = _plain_sgd(view)
     bias = last_bias(model)
-    steps = training.learning_rate * training.local_steps
-    said = (mean_prediction(model, view.before, auxiliary)
-            + mean_prediction(model, view.after, auxiliary)) / 2
-    return Recovered(guess=said + (view.after[bias] - view.before[bias]) / steps)
+    steps = training.local_steps
+    first, last = (mean_prediction(model, state, auxiliary) for state in (view.before, view.after))
+    said = first + (steps - 1) / (2 * steps) * (last - first)
+    moved = view.after[bias] - view.before[bias]
+    return Recovered(guess=said + moved / (training.learning_rate * steps))
 
 
 def mean_prediction(model: nn.Module, state: State, inputs: Tensor) -> Tensor:
