@@ -93,7 +93,8 @@ def who_sees_what(
             sizes = [len(view.contributors) for view in seen if name in view.contributors]
             kind = "nothing" if not sizes else "alone" if min(sizes) == 1 else "mixed"
             ax.barh(row, 0.92, left=column - 0.46, height=0.8, edgecolor="white", **styles[kind])
-    ax.set(yticks=range(len(views)), yticklabels=list(views), title=title)
+    ax.set(yticks=range(len(views)), yticklabels=list(views), title=title,
+           xlim=(-0.55, len(hospitals) - 0.45))
     ax.set_xticks(range(len(hospitals)), hospitals)
     ax.invert_yaxis()
     ax.grid(visible=False)
