@@ -1,14 +1,16 @@
-"""Study 2: what an update is made of, how near it is to a gradient, and what two numbers in it say.
+"""Study 2: what an update is made of, how near it is to a gradient, and what it says of its labels.
 
-    reading    nodules dealt to five hospitals with label skew; the share of malignant nodules in
-               each is read off the last bias of its update, and compared with the truth
-    client     the same with 2, 3, 5 and 10 hospitals; what one of them computes about another
+    reading    nodules dealt to five hospitals with label skew, as many to each; the share of
+               malignant nodules in each is read off its update in two ways: by arithmetic on the
+               last bias, and by asking the returned model about images
+    client     the same with 2, 3, 5 and 10 hospitals; what one of them learns about another
     gradient   five hospitals by real slice thickness; an update over more and more local steps
                against the gradient of all records at the model received
     anatomy    the same hospitals; the norm of each layer's update in rounds 1 and 20
 
-A seed redraws the deal, the initial weights and every batch. The images an attacker is given to
-estimate what the model says are procedural: none of them is anybody's. Nothing was tuned.
+A seed redraws the deal, the initial weights and every batch. The images an attacker is given are
+procedural, about half malignant, and drawn by the program that draws the hospitals' tissue too;
+other images stand beside them for comparison. Nothing was tuned.
 """
 
 from __future__ import annotations
@@ -24,19 +26,18 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 import leaklab
-from leaklab.attacks.labels import class_shares
+from leaklab.attacks.labels import asked_shares, class_shares
 from leaklab.data import hospitals, radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
 from leaklab.federation import (
     Hospital,
-    Round,
     client_views,
     fed_avg,
     secure_aggregation_views,
     server_views,
 )
-from leaklab.metrics import mean_interval
+from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.models import small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, Update, View
@@ -47,8 +48,10 @@ TEST_FRACTION = 0.25  # as in study 1
 BATCH = 32
 SKEW = 0.3  # Dirichlet concentration, as in study 1
 AUXILIARY = 200  # procedural images
-READ_ROUNDS = (1, 20)
+LATE = 20  # rounds
 LABELS = ("true", "shuffled within", "shuffled across")
+METHODS = {"bias": class_shares, "asked": asked_shares}
+IMAGES = ("half malignant", "all benign", "black", "the hospital's own")
 FEDERATIONS = (2, 3, 5, 10)
 WALKS = (1, 5, 20, 100)
 LAYERS = ("0.weight", "2.weight", "5.weight", "7.weight", "7.bias")
@@ -56,9 +59,10 @@ LAYERS = ("0.weight", "2.weight", "5.weight", "7.weight", "7.bias")
 
 def trials() -> list[dict]:
     """Every setting of the study, for every seed."""
-    settings = [{"part": "reading", "local_steps": steps, "labels": "true"}
-                for steps in (0, 20, 100)]
-    settings += [{"part": "reading", "local_steps": 20, "labels": labels} for labels in LABELS[1:]]
+    settings = [{"part": "reading", "local_steps": steps, "labels": "true", "trained": trained}
+                for steps in (0, 20, 100) for trained in (False, True)]
+    settings += [{"part": "reading", "local_steps": 20, "labels": labels, "trained": False}
+                 for labels in LABELS[1:]]
     settings += [{"part": "client", "hospitals": number} for number in FEDERATIONS]
     settings += [{"part": "gradient"}, {"part": "anatomy"}]
     return [{**setting, "seed": seed} for setting in settings for seed in SEEDS]
@@ -78,9 +82,12 @@ def nodules() -> Dataset:
 
 
 @functools.cache
-def auxiliary() -> Tensor:
-    """What the attacker has beside the view: procedural images, without labels."""
-    return torch.tensor(radiology.load("nodule", source="synthetic", n=AUXILIARY).inputs)
+def auxiliary() -> dict[str, Tensor]:
+    """What an attacker may have beside the view, by name: images without labels."""
+    drawn = radiology.load("nodule", source="synthetic", n=AUXILIARY)
+    images = torch.tensor(drawn.inputs)
+    return {"half malignant": images, "all benign": images[torch.tensor(drawn.targets) == 0],
+            "black": torch.zeros_like(images[:1])}
 
 
 def model(seed: int) -> torch.nn.Module:
@@ -95,8 +102,9 @@ def training(local_steps: int) -> LocalTraining:
 
 
 def deal(number: int, seed: int) -> list[Hospital]:
-    """The nodules dealt to ``number`` hospitals, skewed in label."""
-    parts = hospitals.label_skew(nodules(), number, SKEW, np.random.default_rng(seed))
+    """The nodules dealt to ``number`` hospitals, skewed in label, as many to each."""
+    rng = np.random.default_rng(seed)
+    parts = hospitals.same_size(hospitals.label_skew(nodules(), number, SKEW, rng), rng)
     return [Hospital.of(name, part) for name, part in parts.items()]
 
 
@@ -109,40 +117,36 @@ def sites(seed: int) -> list[Hospital]:
 # --- Reading the share of a class --------------------------------------------------------------
 
 
-def run_reading(local_steps: int, labels: str, seed: int) -> dict:
-    """Read each hospital's share of malignant nodules as each observer could, in two rounds."""
+def run_reading(local_steps: int, labels: str, trained: bool, seed: int) -> dict:
+    """Read each hospital's share of malignant nodules off one round.
+
+    It is the first of a new model or, if ``trained``, one that follows twenty rounds of training.
+    """
     clinics = deal(5, seed)
-    truth = {clinic.name: share(clinic) for clinic in clinics}
+    truth = [share(clinic) for clinic in clinics]
     clinics = relabel(clinics, labels, seed)
     net, recipe = model(seed), training(local_steps)
-    last = max(READ_ROUNDS) if labels == "true" else 1
-    steps = {step.number: step for step in fed_avg(net, clinics, recipe, rounds=last, seed=seed)}
-    found = {"truth": list(truth.values()), "overall": float(nodules().targets.mean())}
-    for number in READ_ROUNDS[:1] if labels != "true" else READ_ROUNDS:
-        found[f"round_{number:02d}"] = {
-            observer: [readings[name] for name in truth]
-            for observer, readings in observed(net, steps[number], recipe).items()}
+    if trained:
+        *_, last = fed_avg(net, clinics, training(20), rounds=LATE, seed=seed)
+        net.load_state_dict(last.after)
+    (step,) = fed_avg(net, clinics, recipe, rounds=1, seed=seed)
+    known = Knowledge(training=recipe)
+    (together,) = secure_aggregation_views(step, known)
+    found = {"truth": truth}
+    for method in METHODS:
+        for images in IMAGES:
+            shown = [auxiliary().get(images, clinic.inputs) for clinic in clinics]
+            found[f"{method}, {images}"] = [
+                read(method, net, view, inputs)
+                for view, inputs in zip(server_views(step, known), shown, strict=True)]
+        found[f"{method}, sum"] = [read(method, net, together)] * len(clinics)
     return found
 
 
-def observed(net: torch.nn.Module, step: Round, recipe: LocalTraining) -> dict[str, dict]:
-    """What each observer reads, by hospital; a mean over several counts for each of them.
-
-    The client is, for each hospital, the mean over the readings of all other hospitals.
-    """
-    known = Knowledge(training=recipe)
-    names = [update.hospital for update in step.updates]
-    alone = {view.contributors[0]: read(net, view) for view in server_views(step, known)}
-    (together,) = secure_aggregation_views(step, known)
-    clients = {own: read(net, client_views(step, own, known)[0]) for own in names}
-    return {"server": alone, "sum": dict.fromkeys(names, read(net, together)),
-            "client": {name: float(np.mean([clients[o] for o in names if o != name]))
-                       for name in names}}
-
-
-def read(net: torch.nn.Module, view: View) -> float:
-    """The share of class 1 that the attack reads off ``view``."""
-    return float(class_shares(net, view, auxiliary=auxiliary()).guess[1])
+def read(method: str, net: torch.nn.Module, view: View, images: Tensor | None = None) -> float:
+    """The share of class 1 that ``method`` reads off ``view``."""
+    images = auxiliary()["half malignant"] if images is None else images
+    return float(METHODS[method](net, view, auxiliary=images).guess[1])
 
 
 def share(clinic: Hospital) -> float:
@@ -167,35 +171,39 @@ def relabel(clinics: list[Hospital], labels: str, seed: int) -> list[Hospital]:
 
 
 def run_client(hospitals: int, seed: int) -> dict:
-    """How well the difference of two global models stands for one other hospital's update."""
+    """What one hospital learns about another: against what its own share and the total imply."""
     clinics = deal(hospitals, seed)
     (step,) = fed_avg(model(seed), clinics, training(20), rounds=1, seed=seed)
-    cosines, errors, guesses = [], [], []
-    overall, truth = float(nodules().targets.mean()), {c.name: share(c) for c in clinics}
-    for own in truth:
-        (view,) = client_views(step, own, Knowledge(training=training(20)))
-        reading = read(model(seed), view)
-        for update in step.updates:
-            if update.hospital != own:
-                cosines.append(cosine(change(view), flat(update.delta)))
-                errors.append(abs(reading - truth[update.hospital]))
-                guesses.append(abs(overall - truth[update.hospital]))
-    return {"cosine": float(np.mean(cosines)), "error": float(np.mean(errors)),
-            "guess": float(np.mean(guesses))}
+    truth = {clinic.name: share(clinic) for clinic in clinics}
+    sizes = {clinic.name: len(clinic) for clinic in clinics}
+    total, positives = sum(sizes.values()), sum(sizes[k] * truth[k] for k in sizes)
+    found: dict[str, list[float]] = {key: [] for key in ("cosine", "own", "guess", *METHODS)}
+    for own in step.updates:
+        (view,) = client_views(step, own.hospital, Knowledge(training=training(20)))
+        implied = ((positives - sizes[own.hospital] * truth[own.hospital])
+                   / (total - sizes[own.hospital]))
+        readings = {method: read(method, model(seed), view) for method in METHODS}
+        for other in step.updates:
+            if other.hospital != own.hospital:
+                true = truth[other.hospital]
+                found["cosine"].append(cosine(change(view), flat(other.delta)))
+                found["own"].append(cosine(flat(own.delta), flat(other.delta)))
+                found["guess"].append(abs(implied - true))
+                for method, reading in readings.items():
+                    found[method].append(abs(reading - true))
+    return {key: float(np.mean(values)) for key, values in found.items()}
 
 
 def run_gradient(seed: int) -> dict:
-    """Cosine and relative error between scaled updates and the gradient of all records."""
+    """Cosine between updates, turned round, and the gradient of all records."""
     found: dict[str, float] = {}
-    for steps in (0, *WALKS):
-        recipe, pairs = training(steps), []
-        for clinic in sites(seed):
-            update = clinic.train(model(seed), recipe, generator=generator(seed, 1, clinic.name))
-            pairs.append((-flat(update.delta) / (recipe.learning_rate * recipe.local_steps),
-                          full_gradient(clinic, seed)))
-        found[f"cosine_{steps}"] = float(np.mean([cosine(a, b) for a, b in pairs]))
-        found[f"error_{steps}"] = float(np.mean([float((a - b).norm() / b.norm())
-                                                 for a, b in pairs]))
+    for batch in (BATCH, None):
+        for steps in WALKS:
+            recipe = replace(training(1), local_steps=steps, batch_size=batch)
+            cosines = [cosine(-flat(clinic.train(
+                model(seed), recipe, generator=generator(seed, 1, clinic.name)).delta),
+                full_gradient(clinic, seed)) for clinic in sites(seed)]
+            found[f"{batch or 'all'}_{steps}"] = float(np.mean(cosines))
     return found
 
 
@@ -208,9 +216,9 @@ def full_gradient(clinic: Hospital, seed: int) -> Tensor:
 
 def run_anatomy(seed: int) -> dict:
     """Norms of each layer's update in the first and the last round, mean over hospitals."""
-    steps = list(fed_avg(model(seed), sites(seed), training(20), rounds=READ_ROUNDS[-1], seed=seed))
+    steps = list(fed_avg(model(seed), sites(seed), training(20), rounds=LATE, seed=seed))
     return {f"{layer}_round_{number:02d}": norm(steps[number - 1].updates, layer)
-            for layer in LAYERS for number in READ_ROUNDS}
+            for layer in LAYERS for number in (1, LATE)}
 
 
 def norm(updates: tuple[Update, ...], layer: str) -> float:
@@ -254,63 +262,77 @@ def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[
 
 
 def describe_reading(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
-    """Errors of the readings by observer and round, and the readings themselves."""
+    """Errors of the readings by method and images, and the readings themselves."""
     recipe = training(setting["local_steps"])
-    stem = (f"reading_{recipe.local_steps}_steps"
+    stem = (f"reading_{recipe.local_steps}_steps" + "_trained" * setting["trained"]
             + ("" if setting["labels"] == "true" else f"_{setting['labels'].replace(' ', '_')}"))
     truth = np.array([o["truth"] for o in outcomes])
-    overall = outcomes[0]["overall"]
+    overall = truth.mean(1, keepdims=True)
     guess = float(np.abs(truth - overall).mean()), "the share over all hospitals together"
-    base = {**setting, "local_steps": recipe.local_steps, "batch_size": recipe.batch_size,
-            "learning_rate": LEARNING_RATE, "skew": SKEW, "hospitals": 5}
-    for number in [n for n in READ_ROUNDS if f"round_{n:02d}" in outcomes[0]]:
-        for observer in ("server", "sum", "client"):
-            reads = np.array([o[f"round_{number:02d}"][observer] for o in outcomes])
-            where = {**base, "round": number}
-            name = f"{stem}_round_{number:02d}_{observer}"
-            yield make(f"{name}_error", "Mean distance of the share read from the true share of "
-                       "each hospital.", np.abs(reads - truth).mean(1), where, baseline=guess,
-                       view=observer)
+    for key in (key for key in outcomes[0] if key != "truth"):
+        method, images = key.split(", ")
+        reads = np.array([o[key] for o in outcomes])
+        where = {**setting, "local_steps": recipe.local_steps, "batch_size": recipe.batch_size,
+                 "learning_rate": LEARNING_RATE, "skew": SKEW, "hospitals": 5, "images": images,
+                 "rounds_before": LATE if setting["trained"] else 0}
+        view = "sum" if images == "sum" else "server"
+        short = images.removeprefix("the hospital's ").replace(" ", "_")
+        name = f"{stem}_{method}_{short}"
+        yield make(f"{name}_error", "Mean distance of the share read from the true share of each "
+                   "hospital.", np.abs(reads - truth).mean(1), where, baseline=guess, view=view)
+        if images in ("half malignant", "sum"):
             yield make(f"{name}_gain", "How much nearer the reading comes than the guess.",
                        (np.abs(truth - overall) - np.abs(reads - truth)).mean(1), where,
-                       view=observer, unit="difference in share")
-            yield make(f"{name}_majority", "Share of hospitals of which the reading says rightly "
-                       "whether most of their nodules are malignant.",
-                       ((reads > 0.5) == (truth > 0.5)).mean(1), where, view=observer,
-                       baseline=(float((truth <= 0.5).mean()), "always: most are benign"),
-                       unit="share of hospitals")
-            if observer == "server":
-                yield make(f"{name}_shares", "The share read, for each hospital.", reads.ravel(),
-                           {**where, "true_shares": [float(f"{t:.4f}") for t in truth.ravel()]},
-                           view=observer, seeds=np.repeat(SEEDS, truth.shape[1]))
+                       view=view, unit="difference in share")
+        if images == "half malignant":
+            yield told(name, reads, truth, where)
+            yield shares(name, reads, truth, where)
+
+
+def told(name: str, reads: np.ndarray, truth: np.ndarray, where: dict) -> Evidence:
+    """The deals of which a reading says rightly, for each hospital, whether most are malignant."""
+    right = ((reads > 0.5) == (truth > 0.5)).all(1)
+    item = make(f"{name}_told", "Share of deals in which it is told rightly of each of five "
+                "hospitals whether most of its nodules are malignant.", right, where,
+                view="server", unit="share of deals",
+                baseline=(float((truth <= 0.5).all(1).mean()), "always: most are benign"))
+    return replace(item, successes=int(right.sum()), trials=len(right),
+                   interval=proportion_interval(int(right.sum()), len(right)),
+                   interval_kind="95 % Clopper-Pearson over deals")
+
+
+def shares(name: str, reads: np.ndarray, truth: np.ndarray, where: dict) -> Evidence:
+    """The readings of all hospitals, to plot; five of them come from one deal."""
+    item = make(f"{name}_shares", "The share read, for each hospital.", reads.ravel(),
+                {**where, "true_shares": [float(f"{t:.4f}") for t in truth.ravel()]},
+                view="server", seeds=np.repeat(SEEDS, truth.shape[1]))
+    return replace(item, interval=(float(reads.min()), float(reads.max())),
+                   interval_kind="smallest and largest reading")
 
 
 def describe_client(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
-    """What one hospital computes about another, by the size of the federation."""
+    """What one hospital learns about another, by the size of the federation."""
     number = setting["hospitals"]
     where = {**setting, "local_steps": 20, "batch_size": BATCH, "skew": SKEW, "round": 1}
+    runs = {key: np.array([o[key] for o in outcomes]) for key in outcomes[0]}
     yield make(f"client_of_{number}_cosine", "Cosine between what a client computes of the others "
-               "and the update of one of them.", [o["cosine"] for o in outcomes], where,
-               view="client", unit="cosine")
-    yield make(f"client_of_{number}_error", "Mean distance of the share a client reads from the "
-               "true share of one other hospital.", [o["error"] for o in outcomes], where,
-               view="client", baseline=(float(np.mean([o["guess"] for o in outcomes])),
-                                        "the share over all hospitals together"))
-    yield make(f"client_of_{number}_gain", "How much nearer the client's reading comes than the "
-               "guess.", [o["guess"] - o["error"] for o in outcomes], where, view="client",
-               unit="difference in share")
+               "and the update of one of them.", runs["cosine"], where, view="client",
+               unit="cosine", baseline=(float(runs["own"].mean()), "the client's own update"))
+    for method in METHODS:
+        yield make(f"client_of_{number}_{method}_gain", "How much nearer the client's reading of "
+                   "one other hospital comes than what its own share and the total imply.",
+                   runs["guess"] - runs[method], where, view="client",
+                   unit="difference in share")
 
 
 def describe_gradient(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
     """How near an update comes to the gradient of all records, by local steps."""
-    for steps in (0, *WALKS):
-        recipe = training(steps)
-        where = {**setting, "local_steps": recipe.local_steps, "batch_size": recipe.batch_size}
-        name = f"gradient_{steps}_steps" if steps else "gradient_full_batch"
-        yield make(f"{name}_cosine", "Cosine between the update, turned round, and the gradient.",
-                   [o[f"cosine_{steps}"] for o in outcomes], where, unit="cosine")
-        yield make(f"{name}_error", "Relative error of the update, per step and turned round, "
-                   "as a gradient.", [o[f"error_{steps}"] for o in outcomes], where, unit="ratio")
+    for key in outcomes[0]:
+        batch, _, steps = key.partition("_")
+        where = {**setting, "local_steps": int(steps), "batch_size": batch}
+        yield make(f"gradient_batch_{batch}_steps_{steps}", "Cosine between the update, turned "
+                   "round, and the gradient of all records at the model received.",
+                   [o[key] for o in outcomes], where, unit="cosine")
 
 
 def describe_anatomy(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:

@@ -1,19 +1,22 @@
 r"""What an update says about the labels it was trained on: arithmetic on the last layer's bias.
 
 The gradient of cross-entropy with respect to the bias of class c is :math:`\bar p_c - \bar y_c`:
-how often the model says c, minus how often it is c. Who knows the first reads off the second.
+the mean probability it gives to c, minus the share of c. Who knows the first reads off the second.
 
-Threat model: a passive observer of a ``View`` that lies between two known states, who knows the
-learning rate and the number of local steps. It has its own unlabelled images of the same kind, here
-called auxiliary, to estimate what the model says on average.
+After many steps the returned model itself has learnt how common each class is, and asking it is
+the plainer attack: :func:`asked_shares`. Arithmetic is worth its while where that is not yet so.
+
+Threat model: a passive observer of a ``View``. Arithmetic needs two states, the learning rate and
+the number of local steps. Both need images of the same kind, here called auxiliary, unlabelled.
 
 Sources: Zhao et al. (2020, arXiv:2001.02610) for one record; Wainakh et al. (2022,
-doi:10.2478/popets-2022-0043) for batches and several local steps.
+doi:10.2478/popets-2022-0043) for batches; Dimitrov et al. (2022, arXiv:2206.12395) for taking the
+parameters between the received and the returned model over several local steps.
 
-Where it fails: a last layer without bias; an optimiser other than plain SGD, since momentum and
-Adam scale the steps; a model trained for long, whose :math:`\bar p` already follows
-:math:`\bar y`, so that little but noise is left; a sum, which tells the shares of all
-contributors together.
+Where it fails: a last layer without bias; momentum or Adam, which scale the steps; many steps, over
+which :math:`\bar p` does not move evenly; a trained model, whose :math:`\bar p` depends on which
+classes the images show, so that the attacker's mix stands in for the secret one; a sum, which tells
+the shares of all contributors together.
 """
 
 from __future__ import annotations
@@ -47,8 +50,16 @@ def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovere
     return Recovered(guess=said + moved / (training.learning_rate * steps))
 
 
+def asked_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovered:
+    """What the model after training says of ``auxiliary`` images on average, as a guess of shares.
+
+    Works for every view and every optimiser. The guess has shape (num_classes,).
+    """
+    return Recovered(guess=mean_prediction(model, view.after, auxiliary))
+
+
 def mean_prediction(model: nn.Module, state: State, inputs: Tensor) -> Tensor:
-    """How often, on average, the model says each class; shape (num_classes,)."""
+    """The mean probability that the model gives to each class; shape (num_classes,)."""
     return torch.softmax(predict(model, state, inputs), 1).mean(0)
 
 

@@ -7,7 +7,7 @@ their names, so a split depends on who is in the dataset and not on the order of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +34,16 @@ def drop_duplicates(dataset: Dataset) -> Dataset:
 def by_site(dataset: Dataset) -> dict[str, Dataset]:
     """The examples of each site, sites in alphabetical order."""
     return {str(name): dataset.take(dataset.sites == name) for name in np.unique(dataset.sites)}
+
+
+def same_size(parts: Mapping[str, Dataset], rng: np.random.Generator) -> dict[str, Dataset]:
+    """Each part cut to the size of the smallest, by examples drawn at random.
+
+    For experiments in which the number of examples must not tell one hospital from another.
+    """
+    size = min(map(len, parts.values()))
+    return {name: part.take(np.sort(rng.permutation(len(part))[:size]))
+            for name, part in parts.items()}
 
 
 def train_test(
