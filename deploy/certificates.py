@@ -22,7 +22,8 @@ def make_certificates(folder: Path, host: str, names: tuple[str, ...] = ("localh
     """Write ``ca.crt``, ``server.pem`` and ``server.key``: a server that hospitals can verify.
 
     ``host`` is the server's IP address, ``names`` its DNS names. The key of the certificate
-    authority is thrown away: nothing else can be signed in its name.
+    authority is thrown away: nothing else can be signed in its name, and a renewal is a new
+    authority. Raises ``FileExistsError`` before anything is written if a key is there already.
     """
     authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(
         ec.SECP256R1())
@@ -44,10 +45,10 @@ def make_certificates(folder: Path, host: str, names: tuple[str, ...] = ("localh
                              critical=False)
               .sign(authority, hashes.SHA256()))
     pem = serialization.Encoding.PEM
-    (folder / "ca.crt").write_bytes(root.public_bytes(pem))
-    (folder / "server.pem").write_bytes(server.public_bytes(pem))
     write_private(folder / "server.key", key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    (folder / "ca.crt").write_bytes(root.public_bytes(pem))
+    (folder / "server.pem").write_bytes(server.public_bytes(pem))
 
 
 def make_node_key(path: Path) -> None:

@@ -2,12 +2,16 @@
 
 Every process listens on the loopback address only, runs in the deployment's own folder, writes its
 own log there, and carries a mark by which it is found and ended, wherever its parents went.
+
+The SuperLink takes commands from whoever reaches its port, keys or not: any account of this machine
+could start a run, and so run code as the user of the deployment, while it is up.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +38,7 @@ MARK = "LEAKLAB_FEDERATION"
 FINISHED = "Strategy execution finished"  # Flower's line at the end of a run
 START = 60.0  # seconds for a SuperLink to listen, and for the nodes to come online
 RUN = 600.0  # seconds for a whole run
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DeploymentError(RuntimeError):
@@ -67,7 +72,9 @@ def superlink(folder: Path, mode: str = "tls") -> Iterator[Deployment]:
     """Inside, a SuperLink runs; after, it and every process that was started beside it is gone."""
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **HYGIENE, "FLWR_HOME": str(folder / "flwr"),
-                   "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1", MARK: uuid.uuid4().hex,
+                   "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1",
+                   "PYTHONUNBUFFERED": "1",  # a log is read while it is written
+                   MARK: uuid.uuid4().hex,
                    "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}  # they start others
     deployment = Deployment(folder, free_port(), mode, environment)
     if mode == "tls":
@@ -77,7 +84,7 @@ def superlink(folder: Path, mode: str = "tls") -> Iterator[Deployment]:
         start_superlink(deployment)
         yield deployment
     finally:
-        stop(marked(environment[MARK]))
+        end(environment[MARK])
 
 
 def start_superlink(deployment: Deployment) -> subprocess.Popen:
@@ -88,11 +95,14 @@ def start_superlink(deployment: Deployment) -> subprocess.Popen:
     process = spawn(deployment, "superlink", "flower-superlink", *security[deployment.mode],
                     "--host", HOST, "--port", str(deployment.port), "--database", "state.db")
     deadline = time.monotonic() + START
-    while not listens(deployment.port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise DeploymentError("the SuperLink does not listen; its log ends with\n"
-                                  + tail(deployment.log("superlink")))
+    while not listens(deployment.port) and process.poll() is None:
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.2)
+    time.sleep(1)  # if the port was somebody else's, the SuperLink ends now
+    if process.poll() is not None or not listens(deployment.port):
+        raise DeploymentError("the SuperLink does not listen; its log ends with\n"
+                              + tail(deployment.log("superlink")))
     return process
 
 
@@ -101,10 +111,13 @@ def start_supernode(
 ) -> subprocess.Popen:
     """Start the SuperNode of hospital ``name``; ``port`` reaches the SuperLink another way."""
     secure = ["--root-certificates", "ca.crt", "--auth-supernode-private-key", f"{name}.key"]
+    if '"' in str(records):
+        raise ValueError(f"records: {records} given, expected a path without quotation marks")
     return spawn(deployment, f"supernode-{name}", "flower-supernode",
                  *(secure if deployment.mode == "tls" else ["--insecure"]),
                  "--superlink", f"{HOST}:{port or deployment.port}", "--host", HOST,
-                 "--port", str(free_port()), "--node-config", f'data-path="{records}"')
+                 "--port", str(free_port()),
+                 "--node-config", f"data-path={json.dumps(str(records))}")
 
 
 def register(deployment: Deployment, name: str) -> None:
@@ -126,8 +139,8 @@ def write_connection(deployment: Deployment) -> None:
     """Tell the ``flwr`` command how to reach the SuperLink."""
     home = deployment.folder / "flwr"
     home.mkdir(exist_ok=True)
-    secure = (f'root-certificates = "{deployment.folder / "ca.crt"}"' if deployment.mode == "tls"
-              else "insecure = true")
+    authority = json.dumps(str(deployment.folder / "ca.crt"))
+    secure = f"root-certificates = {authority}" if deployment.mode == "tls" else "insecure = true"
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
         f'address = "{HOST}:{deployment.port}"\n{secure}\n')
@@ -141,8 +154,10 @@ def wait_online(deployment: Deployment, number: int) -> None:
     deadline = time.monotonic() + START
     while (online := count_online(deployment)) < number:
         if time.monotonic() > deadline:
-            raise DeploymentError(f"{online} of {number} SuperNodes online after {START:g} s; "
-                                  f"their logs: {deployment.folder}/supernode-*.log")
+            logs = (f"{log.stem} ends with\n{tail(log, 5)}"
+                    for log in sorted(deployment.folder.glob("supernode-*.log")))
+            raise DeploymentError("\n".join([
+                f"{online} of {number} SuperNodes online after {START:g} s", *logs]))
         time.sleep(0.5)
 
 
@@ -158,10 +173,13 @@ def command(deployment: Deployment, program: str, *arguments: str) -> str:
 
     Raises :class:`DeploymentError` with that if it fails.
     """
-    done = subprocess.run([BIN / program, *arguments], cwd=deployment.folder, text=True,
-                          env=deployment.environment, capture_output=True, timeout=START)
+    asked = " ".join((program, *arguments))
+    try:
+        done = subprocess.run([BIN / program, *arguments], cwd=deployment.folder, text=True,
+                              env=deployment.environment, capture_output=True, timeout=START)
+    except subprocess.TimeoutExpired:
+        raise DeploymentError(f"{asked} took longer than {START:g} s") from None
     if done.returncode:
-        asked = " ".join((program, *arguments))
         raise DeploymentError(f"{asked} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
@@ -189,8 +207,10 @@ def run(deployment: Deployment, settings: dict[str, object],
             tell(line)
     text = deployment.log("run").read_text(encoding="utf-8", errors="replace")
     if process.poll() != 0 or FINISHED not in text:
-        raise DeploymentError(f"the run did not finish; its log ends with\n"
-                              f"{tail(deployment.log('run'))}")
+        ended = "did not finish" if process.poll() is not None else f"took longer than {RUN:g} s"
+        left_out = [line for line in text.splitlines() if "left out" in line]
+        raise DeploymentError("\n".join([f"the run {ended}", *left_out, "its log ends with",
+                                         tail(deployment.log("run"))]))
 
 
 # --- Stop -------------------------------------------------------------------------------------
@@ -206,6 +226,25 @@ def marked(mark: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue  # gone by now, or somebody else's
     return found
+
+
+def end(mark: str, times: int = 5) -> None:
+    """End every process that carries ``mark``; nothing interrupts it.
+
+    Looks again after each pass, for what was started meanwhile. Raises :class:`DeploymentError`
+    that names what is left in the end.
+    """
+    kept = {ending: signal.signal(ending, signal.SIG_IGN) for ending in ENDINGS}
+    try:
+        for _ in range(times):
+            if not (left := marked(mark)):
+                return
+            stop(left)
+        if left := marked(mark):
+            raise DeploymentError(f"still running: {[process.pid for process in left]}")
+    finally:
+        for ending, handler in kept.items():
+            signal.signal(ending, handler)
 
 
 def stop(processes: Sequence[psutil.Process], grace: float = 5.0) -> None:

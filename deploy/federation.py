@@ -17,6 +17,7 @@ from pathlib import Path
 
 import deployment
 from deployment import ROOT, Deployment, DeploymentError
+from leaklab.data.download import DataUnavailable
 from leaklab.federation import Hospital
 from leaklab.flower import capture
 from leaklab.flower.app import chapter_hospitals, save_hospital
@@ -39,9 +40,9 @@ def admit(deployed: Deployment, hospital: Hospital) -> None:
 
 
 def retell(line: str) -> None:
-    """Pass on what shows progress in the log of a run."""
+    """Pass on what shows progress in the log of a run, and who was left out."""
     text = line.rpartition(":  ")[2].strip()
-    if text.startswith(("[ROUND", "configure_train", "aggregate_train")):
+    if text.startswith(("[ROUND", "configure_train", "aggregate_train")) or "left out" in text:
         say(f"    {text}")
 
 
@@ -67,7 +68,7 @@ def federate(folder: Path, target: Path, *, hospitals: int, rounds: int, size: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--hospitals", type=int, default=5, choices=range(2, 6), metavar="2-5")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, choices=range(1, 101), metavar="1-100")
     parser.add_argument("--size", type=int, default=28, help="pixels a side of an image")
     parser.add_argument("--insecure", action="store_true", help="plain HTTP, no keys")
     parser.add_argument("--capture", type=Path, metavar="DIR", help="where the capture goes "
@@ -75,14 +76,16 @@ def main() -> None:
     options = parser.parse_args()
     stamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
     target = (options.capture or ROOT / "captures" / stamp).resolve()
-    for ending in (signal.SIGINT, signal.SIGTERM):  # either takes all down, from any shell
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        parser.error(f"--capture: {target} exists, expected a new or empty folder")
+    for ending in deployment.ENDINGS:  # each takes all down, from any shell
         signal.signal(ending, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="leaklab-federation-") as folder:
             number = federate(Path(folder), target, hospitals=options.hospitals,
                               rounds=options.rounds, size=options.size,
                               mode="plain" if options.insecure else "tls")
-    except DeploymentError as error:
+    except (DeploymentError, DataUnavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("\ninterrupted: all processes ended")

@@ -11,6 +11,7 @@ A hospital's records lie on its own disk and never in the app: a SuperNode is st
 from __future__ import annotations
 
 import functools
+import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from leaklab.data import hospitals, radiology
 from leaklab.federation import Hospital
-from leaklab.flower.strategy import WEIGHT, CheckedFedAvg
+from leaklab.flower.strategy import WEIGHT, CheckedFedAvg, wait_for_nodes
 from leaklab.flower.wiretap import WireTap
 from leaklab.models import predict, small_cnn
 from leaklab.runtime import generator
@@ -50,8 +51,9 @@ def chapter_hospitals(seed: int, size: int = 28) -> tuple[Hospital, ...]:
 
 def save_hospital(hospital: Hospital, path: Path) -> None:
     """Write the records of ``hospital`` to the file that its SuperNode is started with."""
-    np.savez(path, name=np.array(hospital.name), inputs=hospital.inputs.cpu().numpy(),
-             targets=hospital.targets.cpu().numpy())
+    with open(path, "wb") as file:
+        np.savez(file, name=np.array(hospital.name), inputs=hospital.inputs.cpu().numpy(),
+                 targets=hospital.targets.cpu().numpy())
 
 
 def load_hospital(path: Path | str) -> Hospital:
@@ -60,7 +62,7 @@ def load_hospital(path: Path | str) -> Hospital:
         with np.load(path, allow_pickle=False) as stored:
             return Hospital(str(stored["name"]), torch.tensor(stored["inputs"]),
                             torch.tensor(stored["targets"]))
-    except (KeyError, EOFError, OSError, ValueError) as reason:
+    except (KeyError, EOFError, OSError, ValueError, TypeError, zipfile.BadZipFile) as reason:
         raise ValueError(f"data-path: {path} given, expected a hospital's records ({reason})") \
             from None
 
@@ -125,11 +127,13 @@ def federate(
 ) -> Result:
     """Run federated averaging over the nodes of ``grid`` and return Flower's result.
 
-    Waits until ``num_hospitals`` nodes are there. A round goes on without hospitals that fail as
-    long as ``min_replies`` (all, by default) can be averaged, else it raises ``TooFewReplies``.
-    On the same seed this is ``leaklab.federation.fed_avg`` to float tolerance.
+    Waits until ``num_hospitals`` nodes are there. A round goes on without hospitals that fail, or
+    that are gone, as long as ``min_replies`` (all, by default) can be averaged. Nothing is waited
+    for longer than ``timeout`` seconds; where too few are left, ``RoundFailed`` is raised. On the
+    same seed this is ``leaklab.federation.fed_avg`` to float tolerance.
     """
-    strategy = CheckedFedAvg(num_hospitals=num_hospitals, min_replies=min_replies or num_hospitals)
+    wait_for_nodes(grid, num_hospitals, timeout)
+    strategy = CheckedFedAvg(min_replies=min_replies or num_hospitals, timeout=timeout)
     return strategy.start(
         grid=grid, initial_arrays=ArrayRecord(initial_model(seed, size).state_dict()),
         num_rounds=rounds, timeout=timeout, train_config=config_of(training, seed, size))

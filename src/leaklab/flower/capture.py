@@ -2,7 +2,8 @@
 
 ``WireTap`` writes such folders in any runtime; reading them needs neither Flower nor a network. A
 model is stored under its SHA-256, so what went to five hospitals is stored once, and it is read
-without pickle and only if it still has that hash.
+without pickle and only if it still has that hash. Tensors are numbered in it and named in the
+``.json``: a hospital chooses names, and they must not become file names.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +64,12 @@ def write(message: WireMessage, folder: Path, number: int) -> None:
     """Store ``message`` as number ``number``; its ``.json`` comes last, so it vouches for both."""
     folder.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
-    np.savez(stream, **message.arrays)
+    names = list(message.arrays)
+    np.savez(stream, *(message.arrays[name] for name in names))
     digest = hashlib.sha256(stream.getvalue()).hexdigest()
     _write(folder / f"{digest}.npz", stream.getvalue())
     facts = {"format": FORMAT, "way": message.way, "kind": message.kind, "node": message.node,
-             "plain": message.plain, "error": message.error, "sha256": digest}
+             "plain": message.plain, "error": message.error, "sha256": digest, "tensors": names}
     _write(folder / f"message-{number:05d}.json", (json.dumps(facts, indent=1) + "\n").encode())
 
 
@@ -75,7 +79,7 @@ def read(folder: Path | str) -> Iterator[WireMessage]:
     Raises ``FileNotFoundError`` where ``folder`` holds none, ``ValueError`` that names the file
     for one that is not what was captured.
     """
-    paths = sorted(Path(folder).glob("message-*.json"))
+    paths = sorted(Path(folder).glob("message-*.json"), key=lambda path: int(path.stem[8:]))
     if not paths:
         raise FileNotFoundError(f"folder: {folder} holds no message, expected a capture")
     for path in paths:
@@ -85,13 +89,14 @@ def read(folder: Path | str) -> Iterator[WireMessage]:
 def updates(messages: Iterable[WireMessage]) -> tuple[Update, ...]:
     """The training updates among ``messages``: what each hospital received and what it returned.
 
-    Answers that are errors hold no update and are left out. Raises ``ValueError`` for an answer
-    to a hospital that was sent nothing, and for one without a number of examples.
+    What the server cannot average holds no update and is left out here too: errors, answers
+    without a usable number of examples, and tensors unlike those sent. Raises ``ValueError`` for
+    an answer from a hospital that was sent nothing.
     """
     sent: dict[int, WireMessage] = {}
     found = []
     for message in messages:
-        if message.kind.split(".")[0] != "train" or message.error is not None:
+        if message.kind != "train" or message.error is not None:
             continue
         if message.way == "down":
             sent[message.node] = message
@@ -100,7 +105,7 @@ def updates(messages: Iterable[WireMessage]) -> tuple[Update, ...]:
             raise ValueError(f"messages: node {message.node} answers, expected a message to it "
                              "before; is the capture complete?")
         found.append(_update(sent[message.node], message))
-    return tuple(found)
+    return tuple(filter(None, found))
 
 
 def replay(folder: Path | str) -> tuple[Update, ...]:
@@ -108,17 +113,26 @@ def replay(folder: Path | str) -> tuple[Update, ...]:
     return updates(read(folder))
 
 
-def _update(down: WireMessage, up: WireMessage) -> Update:
-    facts = {name: value for record in up.plain.values() for name, value in record.items()}
-    if "num-examples" not in facts:
-        raise ValueError(f"messages: the answer of node {up.node} holds no num-examples")
+def _update(down: WireMessage, up: WireMessage) -> Update | None:
+    count = up.plain.get("metrics", {}).get("num-examples")
+    if not isinstance(count, int | float) or not 0 < count < math.inf:
+        return None
+    if not _alike(down.arrays, up.arrays):
+        return None
     return Update(
         before=_state(down.arrays),
         after=_state(up.arrays),
-        num_examples=int(facts["num-examples"]),
+        num_examples=int(count),
         round=int(down.plain["config"]["server-round"]),
-        hospital=str(facts.get("hospital", f"node {up.node}")),
+        hospital=str(up.plain.get("sender", {}).get("hospital", f"node {up.node}")),
     )
+
+
+def _alike(sent: Mapping[str, np.ndarray], returned: Mapping[str, np.ndarray]) -> bool:
+    """Whether a returned model has the tensors that were sent, and numbers in them."""
+    return sent.keys() == returned.keys() and all(
+        (sent[name].shape, sent[name].dtype) == (values.shape, values.dtype)
+        and np.isfinite(values).all() for name, values in returned.items())
 
 
 def _state(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -126,26 +140,34 @@ def _state(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> WireMessage:
+    """One message; whatever is wrong with its files, the error names one of them."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        given = facts["format"]
-        way, kind, node = facts["way"], facts["kind"], facts["node"]
-        plain, error, expected = facts["plain"], facts["error"], facts["sha256"]
-    except (ValueError, KeyError, TypeError) as flaw:
-        raise ValueError(f"{path.name}: {flaw!r}, expected the facts of a message") from None
-    if given != FORMAT:
-        raise ValueError(f"{path.name}: format {given!r} given, expected {FORMAT}")
-    if not re.fullmatch("[0-9a-f]{64}", str(expected)):
-        raise ValueError(f"{path.name}: sha256 {expected!r} given, expected 64 hexadecimal digits")
-    model = path.with_name(f"{expected}.npz")
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']!r} given, expected {FORMAT}")
+        arrays = _arrays(path, str(facts["sha256"]))
+        names = facts["tensors"]
+        if len(names) != len(arrays):
+            raise ValueError(f"{len(arrays)} tensors given, expected {len(names)}")
+        return WireMessage(str(facts["way"]), str(facts["kind"]), int(facts["node"]),
+                           {name: arrays[f"arr_{k}"] for k, name in enumerate(names)},
+                           dict(facts["plain"]), facts["error"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError,
+            zipfile.BadZipFile) as flaw:
+        raise ValueError(f"{path.name}: not a captured message ({flaw})") from None
+
+
+def _arrays(path: Path, digest: str) -> dict[str, np.ndarray]:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError(f"sha256 {digest!r} given, expected 64 hexadecimal digits")
+    model = path.with_name(f"{digest}.npz")
     if not model.is_file() or model.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name}: {model.name} is missing or above {LARGEST} bytes")
+        raise ValueError(f"{model.name} is missing or above {LARGEST} bytes")
     raw = model.read_bytes()
-    if hashlib.sha256(raw).hexdigest() != expected:
-        raise ValueError(f"{model.name}: its sha256 differs from its name, expected the arrays as "
-                         "they were captured")
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise ValueError(f"{model.name} has another sha256 than its name")
     with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
-        return WireMessage(way, kind, node, dict(stored), plain, error)
+        return dict(stored)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,82 +1,110 @@
-"""FedAvg of Flower that never averages what cannot be averaged.
+"""FedAvg of Flower that never averages what cannot be averaged, and never waits without end.
 
 Flower's own strategy multiplies whatever arrays come back: a NaN in one reply spreads to the whole
-model, and an array of a wrong shape that broadcasts is averaged without a word.
+model, and an array of a wrong shape that broadcasts is averaged without a word. A hospital that
+does not answer in time is not mentioned, and one that is gone is waited for in every later round.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 LOG = logging.getLogger("leaklab.flower")
 WEIGHT = "num-examples"
+POLL = 0.5  # seconds between two looks at who is there
 
 
-class TooFewReplies(RuntimeError):
-    """A round in which too few hospitals sent something that can be averaged."""
+class RoundFailed(RuntimeError):
+    """A round without enough hospitals, or without enough replies that can be averaged."""
 
 
 class CheckedFedAvg(FedAvg):
     """Federated averaging (McMahan et al., 2017) over the replies that pass every check.
 
-    A hospital that drops out, answers with an error, or returns another set of tensors, other
-    shapes, values that are not finite or no usable number of examples is left out of the round,
-    with a warning that names it; the weights of the others sum to one. A round with fewer than
-    ``min_replies`` usable replies raises :class:`TooFewReplies`, and so do two hospitals of one
-    name. Replies are sorted by name, so the sum does not depend on who answers first.
+    A hospital that does not answer, answers with an error, or returns another set of tensors,
+    other shapes or types, values that are not finite, no usable number of examples, or another
+    hospital's name is left out of the round, with a warning that names it; the weights of the
+    others sum to one. Each tensor keeps its type; the mean of integers is rounded. Replies are
+    sorted by name, so the sum does not depend on who answers first.
+
+    Raises :class:`RoundFailed` where fewer than ``min_replies`` can be averaged, or where fewer
+    hospitals than that are there within ``timeout`` seconds of the start of a round.
     """
 
-    def __init__(self, *, min_replies: int, num_hospitals: int):
-        super().__init__(fraction_evaluate=0.0, min_train_nodes=num_hospitals,
-                         min_available_nodes=num_hospitals)
+    def __init__(self, *, min_replies: int, timeout: float):
+        super().__init__(fraction_evaluate=0.0, min_train_nodes=min_replies,
+                         min_available_nodes=min_replies)
         self.min_replies = min_replies
+        self.timeout = timeout
         self._sent: Mapping[str, np.ndarray] = {}
+        self._asked: list[int] = []
+        self._names: dict[int, str] = {}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        wait_for_nodes(grid, self.min_replies, self.timeout)
         self._sent = {name: array.numpy() for name, array in arrays.items()}
-        return super().configure_train(server_round, arrays, config, grid)
+        messages = sorted(super().configure_train(server_round, arrays, config, grid),
+                          key=lambda message: message.metadata.dst_node_id)  # not as drawn
+        self._asked = [message.metadata.dst_node_id for message in messages]
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        replies = list(replies)
-        usable = []
-        for reply in replies:
-            if reason := flaw(reply, self._sent):
-                LOG.warning("round %d: %s is left out: %s", server_round, sender(reply), reason)
+        usable: dict[str, Message] = {}
+        answers = {reply.metadata.src_node_id: reply for reply in replies}
+        for node in self._asked:
+            name, reason = self._judge(answers.get(node), node)
+            if not reason and name in usable:
+                reason = "another hospital of this round has its name"
+            if reason:
+                LOG.warning("round %d: %s is left out: %s", server_round, name, reason)
             else:
-                usable.append(reply)
-        usable.sort(key=sender)
-        names = [sender(reply) for reply in usable]
-        if len(set(names)) < len(names):
-            raise TooFewReplies(f"round {server_round}: replies of {names}, expected each hospital "
-                                "once")
+                usable[name] = answers[node]
         if len(usable) < self.min_replies:
-            raise TooFewReplies(f"round {server_round}: {len(usable)} of {len(replies)} replies "
-                                f"can be averaged, expected at least {self.min_replies}")
-        return super().aggregate_train(server_round, usable)
+            raise RoundFailed(f"round {server_round}: {len(usable)} of {len(self._asked)} replies "
+                              f"can be averaged, expected at least {self.min_replies}")
+        keep_shared_metrics([reply.content for reply in usable.values()])
+        mean, metrics = super().aggregate_train(
+            server_round, [usable[name] for name in sorted(usable)])
+        return as_sent(mean, self._sent), metrics
+
+    def _judge(self, reply: Message | None, node: int) -> tuple[str, str]:
+        """Whose reply it is, and why it cannot be averaged."""
+        if reply is not None and (name := sender(reply)):
+            self._names[node] = name
+        return (self._names.get(node, f"node {node}"),
+                flaw(reply, self._sent) if reply is not None else "no answer in time")
+
+
+def wait_for_nodes(grid: Grid, number: int, timeout: float) -> None:
+    """Wait until ``number`` nodes are there; :class:`RoundFailed` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while (there := len(list(grid.get_node_ids()))) < number:
+        if time.monotonic() > deadline:
+            raise RoundFailed(f"{there} hospitals there after {timeout:g} s, expected {number}")
+        time.sleep(POLL)
 
 
 def sender(reply: Message) -> str:
-    """The hospital's own name where the reply gives one, else its node number."""
-    node = f"node {reply.metadata.src_node_id}"
-    if not reply.has_content():
-        return node
-    return str(reply.content.config_records.get("sender", {}).get("hospital", node))
+    """The hospital's own name where the reply gives one, else nothing."""
+    records = reply.content.config_records if reply.has_content() else {}
+    return str(records.get("sender", {}).get("hospital", ""))
 
 
 def flaw(reply: Message, sent: Mapping[str, np.ndarray]) -> str:
     """Why ``reply`` cannot be averaged with models like ``sent``; empty if it can."""
     if not reply.has_content():
-        return f"error: {reply.error.reason.strip().splitlines()[-1]}"
+        return f"error: {(reply.error.reason or 'no reason given').strip().splitlines()[-1]}"
     content = reply.content
     if len(content.array_records) != 1 or len(content.metric_records) != 1:
         return (f"{len(content.array_records)} array and {len(content.metric_records)} metric "
@@ -85,12 +113,44 @@ def flaw(reply: Message, sent: Mapping[str, np.ndarray]) -> str:
     if arrays.keys() != sent.keys():
         return f"tensors {sorted(arrays.keys() ^ sent.keys())} missing or not asked for"
     for name, array in arrays.items():
-        values = array.numpy()
-        if values.shape != sent[name].shape:
-            return f"{name} has shape {values.shape}, expected {sent[name].shape}"
-        if not np.isfinite(values).all():
-            return f"{name} holds values that are not finite"
+        if reason := tensor_flaw(array, sent[name]):
+            return f"{name} {reason}"
     weight = metrics.get(WEIGHT)
     if not isinstance(weight, int | float) or not 0 < weight < np.inf:
         return f"{WEIGHT} is {weight!r}, expected a number above 0"
     return ""
+
+
+def tensor_flaw(array: Array, sent: np.ndarray) -> str:
+    """Why one returned tensor cannot be averaged with one like ``sent``; empty if it can."""
+    try:
+        values = array.numpy()
+    except (ValueError, TypeError, EOFError) as reason:
+        return f"cannot be read ({reason})"
+    if (values.shape, values.dtype) != (sent.shape, sent.dtype):
+        return (f"has shape {values.shape} of {values.dtype}, expected {sent.shape} of "
+                f"{sent.dtype}")
+    return "" if np.isfinite(values).all() else "holds values that are not finite"
+
+
+def as_sent(mean: ArrayRecord, sent: Mapping[str, np.ndarray]) -> ArrayRecord:
+    """The averaged tensors in the types they were sent in; Flower makes floats of integers."""
+    def cast(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+        return np.asarray(np.rint(values) if kind.kind in "iu" else values).astype(kind)
+
+    return ArrayRecord({name: Array(cast(array.numpy(), sent[name].dtype))
+                        for name, array in mean.items()})
+
+
+def keep_shared_metrics(contents: list[RecordDict]) -> None:
+    """Reduce each reply's metrics to those that every hospital gives as a finite number.
+
+    Flower stops the run where they differ, and would average a NaN.
+    """
+    names, records = zip(*(next(iter(content.metric_records.items())) for content in contents),
+                         strict=True)
+    shared = set.intersection(*(
+        {key for key, value in record.items()
+         if isinstance(value, int | float) and np.isfinite(value)} for record in records))
+    for content, name, record in zip(contents, names, records, strict=True):
+        content[name] = MetricRecord({key: record[key] for key in sorted(shared)})

@@ -8,17 +8,18 @@ same few lines work in process, on Ray and in a deployment.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Message, RecordDict
+from flwr.app import Array, Message, RecordDict
 from flwr.serverapp import Grid
 
-from leaklab.flower.capture import WireMessage, write
+from leaklab.flower.capture import WireMessage, read, write
 
 
 class WireTap(Grid):
-    """A ``Grid`` that passes everything on and keeps a copy in ``log``, and in ``folder`` if given.
+    """A ``Grid`` that passes all on and keeps a copy: in ``folder`` if given, else in memory.
 
     Raises ``ValueError`` if ``folder`` already holds files: a capture is one federation.
     """
@@ -26,9 +27,17 @@ class WireTap(Grid):
     def __init__(self, grid: Grid, folder: Path | str | None = None):
         self._grid = grid
         self._folder = Path(folder) if folder else None
-        self.log: list[WireMessage] = []
+        self._kept: list[WireMessage] = []
+        self._numbers = count(1)
         if self._folder and self._folder.exists() and any(self._folder.iterdir()):
             raise ValueError(f"folder: {folder} is not empty, expected a new or empty one")
+
+    @property
+    def log(self) -> list[WireMessage]:
+        """All messages so far; those of a folder are read from there."""
+        if self._folder is None:
+            return self._kept
+        return list(read(self._folder)) if self._folder.exists() else []
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         messages = list(messages)
@@ -67,9 +76,10 @@ class WireTap(Grid):
 
     def _keep(self, way: str, messages: Iterable[Message]) -> None:
         for message in messages:
-            self.log.append(copy_of(message, way))
             if self._folder:
-                write(self.log[-1], self._folder, len(self.log))
+                write(copy_of(message, way), self._folder, next(self._numbers))
+            else:
+                self._kept.append(copy_of(message, way))
 
 
 def copy_of(message: Message, way: str) -> WireMessage:
@@ -85,12 +95,26 @@ def copy_of(message: Message, way: str) -> WireMessage:
 def _arrays(content: RecordDict) -> dict[str, np.ndarray]:
     """Tensors by name, with the record's name before it where there are several records."""
     records = content.array_records
-    return {(f"{name}/" if len(records) > 1 else "") + key: array.numpy().copy()
+    return {(f"{name}/" if len(records) > 1 else "") + key: _values(array)
             for name, record in records.items() for key, array in record.items()}
+
+
+def _values(array: Array) -> np.ndarray:
+    """The numbers, or the raw bytes of what a hospital sent in their place."""
+    try:
+        return array.numpy().copy()
+    except (ValueError, TypeError, EOFError):
+        return np.frombuffer(array.data, dtype=np.uint8).copy()
 
 
 def _plain(content: RecordDict) -> dict[str, dict[str, object]]:
     """Settings and metrics; of raw bytes, only how many there are."""
     records = {**content.metric_records, **content.config_records}
-    return {name: {key: f"<{len(value)} bytes>" if isinstance(value, bytes) else value
-                   for key, value in record.items()} for name, record in records.items()}
+    return {name: {key: _readable(value) for key, value in record.items()}
+            for name, record in records.items()}
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else value
