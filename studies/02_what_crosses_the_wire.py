@@ -264,7 +264,8 @@ def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[
 def describe_reading(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
     """Errors of the readings by method and images, and the readings themselves."""
     recipe = training(setting["local_steps"])
-    stem = (f"reading_{recipe.local_steps}_steps" + "_trained" * setting["trained"]
+    walk = f"{recipe.local_steps}_steps" if recipe.batch_size else "full_batch"
+    stem = (f"reading_{walk}" + "_trained" * setting["trained"]
             + ("" if setting["labels"] == "true" else f"_{setting['labels'].replace(' ', '_')}"))
     truth = np.array([o["truth"] for o in outcomes])
     overall = truth.mean(1, keepdims=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leaklab.attacks.labels import class_shares, last_bias, mean_prediction
+from leaklab.attacks.labels import asked_shares, class_shares, last_bias, mean_prediction
 from leaklab.federation import Hospital, client_views, fed_avg, public_views, server_views
 from leaklab.models import logistic_regression, small_cnn
 from leaklab.runtime import generator
@@ -81,10 +81,33 @@ def test_what_it_needs_and_does_not_have_is_named():
     nn.Sequential(nn.Linear(6, 2, bias=False)), nn.Sequential(nn.Linear(6, 2), nn.ReLU())])
 def test_a_model_without_a_last_bias_is_refused(net):
     with pytest.raises(ValueError, match=r"model: ends in .* expected a linear layer with a bias"):
-        last_bias(net)
+        last_bias(net, torch.zeros(1, 6))
 
 
-def test_the_last_bias_is_found_in_nested_and_in_plain_models():
-    assert last_bias(small_cnn(generator("w"))) == "7.bias"
-    assert last_bias(nn.Linear(6, 2)) == "bias"
-    assert last_bias(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))) == "1.0.bias"
+class HeadFirst(nn.Module):
+    """Registers the layer that runs last before the one that runs first."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(3, 2), nn.Linear(6, 3)
+
+    def forward(self, inputs):
+        return self.head(torch.relu(self.body(inputs)))
+
+
+def test_the_last_bias_is_that_of_the_layer_that_runs_last():
+    assert last_bias(small_cnn(generator("w")), torch.zeros(1, 1, 28, 28)) == "7.bias"
+    assert last_bias(nn.Linear(6, 2), torch.zeros(1, 6)) == "bias"
+    nested = nn.Sequential(nn.Linear(6, 2), nn.Sequential(nn.Linear(2, 2)))
+    assert last_bias(nested, torch.zeros(1, 6)) == "1.0.bias"
+    assert last_bias(HeadFirst(), torch.zeros(1, 6)) == "head.bias"
+
+
+def test_asking_works_for_every_view_and_follows_a_trained_model():
+    training = LocalTraining(learning_rate=0.5, local_steps=200, optimiser="adam")
+    member = hospital("A", (30, 10))
+    net = logistic_regression(generator("w"), num_features=6)
+    (step,) = fed_avg(net, [member], training, rounds=1, seed=0)
+    for view in (*server_views(step), *public_views(step)):
+        guess = asked_shares(net, view, auxiliary=member.inputs).guess
+        torch.testing.assert_close(guess, torch.tensor([0.75, 0.25]), atol=0.03, rtol=0)

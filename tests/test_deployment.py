@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 import psutil
 
 import deployment
+import records
 from leaklab.federation import Hospital
-from leaklab.flower import app, capture, replay
+from leaklab.flower import HYGIENE, app, capture, replay
 from leaklab.flower.local_grid import LocalGrid
 from leaklab.flower.wiretap import WireTap
 from leaklab.runtime import generator
@@ -144,6 +145,43 @@ def test_a_node_with_a_key_nobody_registered_is_kept_out_and_says_so(seen):
 
 def test_nothing_is_left_running(seen):
     assert seen.left == []
+
+
+# --- The guide --------------------------------------------------------------------------------
+
+
+def test_the_guide_keeps_flower_quiet_as_the_library_does():
+    guide = (deployment.ROOT / "deploy/README.md").read_text()
+    named = dict(word.split("=") for line in guide.splitlines() if line.startswith("export FLWR_")
+                 or line.startswith("export RAY_") for word in line.split()[1:])
+    assert named == HYGIENE
+
+
+def test_the_guides_certificates_are_made_once_and_kept(tmp_path):
+    deployment.make_certificates(tmp_path, "127.0.0.1", ("localhost", "fl.example.org"))
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(kept) == {"ca.crt", "server.pem", "server.key"}
+    assert (tmp_path / "server.key").stat().st_mode & 0o077 == 0
+    with pytest.raises(FileExistsError):
+        deployment.make_certificates(tmp_path, "127.0.0.1")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+        tmp_path / "server.pem", tmp_path / "server.key")
+
+
+def test_the_records_for_a_class_are_hospitals_with_names_of_their_own(tmp_path):
+    members = [app.load_hospital(path) for path in records.write_records(7, tmp_path)]
+    assert len({member.name for member in members}) == 7
+    assert sum(map(len, members)) == 7 * records.RECORDS
+    assert members[0].inputs.shape[1:] == (1, 28, 28)
+    with pytest.raises(FileExistsError, match="hospital_01"):
+        records.write_records(2, tmp_path)
+
+
+def test_a_path_that_flower_would_cut_is_refused(tmp_path):
+    plain = deployment.Deployment(tmp_path, 1, "plain", {})
+    with pytest.raises(ValueError, match=r"records: .* expected a path without quotation marks"):
+        deployment.start_supernode(plain, "A", tmp_path / 'a"b.npz')
 
 
 # --- A capture of a real deployment, kept ------------------------------------------------------
@@ -278,7 +316,7 @@ def test_through_nginx_hospitals_reach_the_fleet_and_nothing_else(tmp_path):
         port = deployment.free_port()
         text = (deployment.ROOT / "deploy/nginx.conf").read_text()
         for example, here in (("listen 443", f"listen 127.0.0.1:{port}"),
-                              ("/etc/federation", str(link)),
+                              ("/home/federation/fl", str(link)),
                               ("127.0.0.1:8000", f"127.0.0.1:{deployed.port}")):
             assert example in text
             text = text.replace(example, here)

@@ -11,7 +11,7 @@ import torch
 from leaklab import evidence
 from leaklab.data.download import DataUnavailable
 from leaklab.federation import Hospital
-from leaklab.metrics import mean_interval
+from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.updates import LocalTraining
 
 STUDY = importlib.import_module("studies.01_federated_averaging")
@@ -22,9 +22,14 @@ RECORDED = evidence.load("01_federated_averaging")
 @pytest.mark.parametrize("study", ["01_federated_averaging", "02_what_crosses_the_wire"])
 def test_recorded_values_and_intervals_follow_from_their_runs(study):
     for item in evidence.load(study).values():
-        overlap = STUDY.TEST_TO_TRAIN if "corrected resampled" in item.interval_kind else 0.0
         assert item.value == pytest.approx(float(np.mean(item.runs)), abs=2e-5), item.name
-        expected = mean_interval(item.runs, test_to_train=overlap)
+        expected = {
+            "95 % corrected resampled t over seeds":
+                lambda i: mean_interval(i.runs, test_to_train=STUDY.TEST_TO_TRAIN),
+            "95 % Clopper-Pearson over deals":
+                lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
+            "smallest and largest reading": lambda i: (min(i.runs), max(i.runs)),
+        }.get(item.interval_kind, lambda i: mean_interval(i.runs))(item)
         assert item.interval == pytest.approx(expected, abs=5e-5), item.name
 
 
@@ -45,7 +50,7 @@ def on_data(function, *args):
 
 
 def invented_outcome(setting: dict) -> dict:
-    """What a trial returns, with numbers that depend on the seed alone."""
+    """What a trial of study 1 returns, with numbers that depend on the seed alone."""
     value = 0.5 + setting["seed"] / 100
     names = ("at_home", "at_home_guess", "everywhere", "everywhere_guess", "accuracy",
              "agreement", "largest_share", "prevalence_gap", "called")
@@ -55,18 +60,35 @@ def invented_outcome(setting: dict) -> dict:
         "patients": 80, "batch_size": 32}
 
 
-def test_no_trial_is_asked_for_twice():
-    trials = [json.dumps(trial, sort_keys=True) for trial in STUDY.trials()]
+def invented_reading(setting: dict) -> dict:
+    """The same of study 2."""
+    value = 0.5 + setting["seed"] / 100
+    if setting["part"] == "reading":
+        keys = [f"{method}, {images}" for method in WIRE.METHODS
+                for images in (*WIRE.IMAGES, "sum")]
+        return {key: [value - 0.4, value] for key in ["truth", *keys]}
+    names = {"client": ["cosine", "own", "guess", *WIRE.METHODS],
+             "gradient": [f"{b}_{k}" for b in ("32", "all") for k in WIRE.WALKS],
+             "anatomy": [f"{layer}_round_{t:02d}" for layer in WIRE.LAYERS for t in (1, 20)]}
+    return dict.fromkeys(names[setting["part"]], value)
+
+
+@pytest.mark.parametrize("study", [STUDY, WIRE])
+def test_no_trial_is_asked_for_twice(study):
+    trials = [json.dumps(trial, sort_keys=True) for trial in study.trials()]
     assert len(set(trials)) == len(trials)
 
 
-def test_the_record_holds_what_the_study_would_record():
-    items = on_data(
-        STUDY.summarise, [(trial, invented_outcome(trial)) for trial in STUDY.trials()])
-    assert {item.name for item in items} == set(RECORDED)
+@pytest.mark.parametrize(("study", "invented"), [(STUDY, invented_outcome),
+                                                 (WIRE, invented_reading)])
+def test_the_record_holds_what_the_study_would_record(study, invented):
+    recorded = evidence.load(study.__name__.removeprefix("studies."))
+    items = on_data(study.summarise, [(trial, invented(trial)) for trial in study.trials()])
+    assert {item.name for item in items} == set(recorded)
     for item in items:
-        assert item.setting.keys() == RECORDED[item.name].setting.keys(), item.name
-        assert item.data_sha256 == RECORDED[item.name].data_sha256, item.name
+        assert item.setting.keys() == recorded[item.name].setting.keys(), item.name
+        assert item.data_sha256 == recorded[item.name].data_sha256, item.name
+        assert item.unit == recorded[item.name].unit, item.name
 
 
 def test_a_contrast_is_taken_split_by_split():
@@ -103,17 +125,17 @@ def test_labels_are_shuffled_inside_a_hospital():
 
 
 @pytest.mark.parametrize("setting", [
-    {"part": "reading", "local_steps": 20, "labels": "shuffled across"},
+    {"part": "reading", "local_steps": 20, "labels": "shuffled across", "trained": False},
     {"part": "client", "hospitals": 3}, {"part": "gradient"}], ids=lambda s: s["part"])
 def test_a_rerun_of_study_2_repeats_the_record(setting):
     outcome = on_data(WIRE.run, {**setting, "seed": 4})
     recorded = evidence.load("02_what_crosses_the_wire")
     live, name = {
-        "reading": lambda: (np.abs(np.subtract(outcome["round_01"]["server"],
+        "reading": lambda: (np.abs(np.subtract(outcome["bias, half malignant"],
                                                outcome["truth"])).mean(),
-                            "reading_20_steps_shuffled_across_round_01_server_error"),
+                            "reading_20_steps_shuffled_across_bias_half_malignant_error"),
         "client": lambda: (outcome["cosine"], "client_of_3_cosine"),
-        "gradient": lambda: (outcome["cosine_20"], "gradient_20_steps_cosine"),
+        "gradient": lambda: (outcome["all_20"], "gradient_batch_all_steps_20"),
     }[setting["part"]]()
     assert live == pytest.approx(recorded[name].runs[4], abs=0.005)
 

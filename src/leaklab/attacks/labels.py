@@ -42,7 +42,7 @@ def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovere
     SGD, or the model does not end in a linear layer with a bias.
     """
     training = _plain_sgd(view)
-    bias = last_bias(model)
+    bias = last_bias(model, auxiliary[:1])
     steps = training.local_steps
     first, last = (mean_prediction(model, state, auxiliary) for state in (view.before, view.after))
     said = first + (steps - 1) / (2 * steps) * (last - first)
@@ -63,12 +63,21 @@ def mean_prediction(model: nn.Module, state: State, inputs: Tensor) -> Tensor:
     return torch.softmax(predict(model, state, inputs), 1).mean(0)
 
 
-def last_bias(model: nn.Module) -> str:
-    """The name of the bias of the model's last layer.
+def last_bias(model: nn.Module, inputs: Tensor) -> str:
+    """The name of the bias of the layer that runs last on ``inputs``, shape (n, ...).
 
     Raises ``ValueError`` unless that layer is linear and has one.
     """
-    name, layer = list(model.named_modules())[-1]
+    ran: list[tuple[str, nn.Module]] = []
+    leaves = [pair for pair in model.named_modules() if not list(pair[1].children())]
+    hooks = [layer.register_forward_hook(lambda *_, pair=(name, layer): ran.append(pair))
+             for name, layer in leaves]
+    try:
+        predict(model, model.state_dict(), inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    name, layer = ran[-1] if ran else ("", model)
     if not isinstance(layer, nn.Linear) or layer.bias is None:
         raise ValueError(f"model: ends in {layer}, expected a linear layer with a bias")
     return f"{name}.bias" if name else "bias"
