@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -70,21 +71,23 @@ class Deployment:
 @contextmanager
 def superlink(folder: Path, mode: str = "tls") -> Iterator[Deployment]:
     """Inside, a SuperLink runs; after, it and every process that was started beside it is gone."""
-    (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **HYGIENE, "FLWR_HOME": str(folder / "flwr"),
-                   "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1",
-                   "PYTHONUNBUFFERED": "1",  # a log is read while it is written
-                   MARK: uuid.uuid4().hex,
-                   "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}  # they start others
-    deployment = Deployment(folder, free_port(), mode, environment)
-    if mode == "tls":
-        make_certificates(folder, HOST)
-    write_connection(deployment)
-    try:
-        start_superlink(deployment)
-        yield deployment
-    finally:
-        end(environment[MARK])
+    folder.mkdir(parents=True, exist_ok=True)
+    # not in the folder: Ray makes sockets there, whose paths may have about 100 characters
+    with tempfile.TemporaryDirectory(prefix="fl-") as temporary:
+        environment = {**os.environ, **HYGIENE, "FLWR_HOME": str(folder / "flwr"),
+                       "TMPDIR": temporary, "OMP_NUM_THREADS": "1",
+                       "PYTHONUNBUFFERED": "1",  # a log is read while it is written
+                       MARK: uuid.uuid4().hex,
+                       "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}  # of children
+        deployment = Deployment(folder, free_port(), mode, environment)
+        if mode == "tls":
+            make_certificates(folder, HOST)
+        write_connection(deployment)
+        try:
+            start_superlink(deployment)
+            yield deployment
+        finally:
+            end(environment[MARK])
 
 
 def start_superlink(deployment: Deployment) -> subprocess.Popen:

@@ -46,6 +46,13 @@ def retell(line: str) -> None:
         say(f"    {text}")
 
 
+def interrupt(*_) -> None:
+    """Take all down, and let no second signal stop that halfway."""
+    for ending in deployment.ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def federate(folder: Path, target: Path, *, hospitals: int, rounds: int, size: int,
              mode: str) -> int:
     """Bring the federation up, train, capture into ``target``; return the number of updates."""
@@ -79,7 +86,7 @@ def main() -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         parser.error(f"--capture: {target} exists, expected a new or empty folder")
     for ending in deployment.ENDINGS:  # each takes all down, from any shell
-        signal.signal(ending, signal.default_int_handler)
+        signal.signal(ending, interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="leaklab-federation-") as folder:
             number = federate(Path(folder), target, hospitals=options.hospitals,
