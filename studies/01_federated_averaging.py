@@ -21,7 +21,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -35,6 +34,7 @@ from leaklab.metrics import majority_rate, mean_interval
 from leaklab.models import logistic_regression, predict, small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining
+from studies import by_condition
 
 SEEDS = tuple(range(20))
 TEST_FRACTION = 0.25
@@ -293,15 +293,6 @@ def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
         found = {item.name: item for item in items}
         items.append(contrast(name, found[one], found[other]))
     return items
-
-
-def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[dict]]]:
-    """The outcomes of each condition, in the order of the seeds."""
-    def condition(result: tuple[dict, dict]) -> dict:
-        return {key: value for key, value in result[0].items() if key != "seed"}
-
-    for setting, group in groupby(results, condition):
-        yield setting, [outcome for _, outcome in group]
 
 
 def describe(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:

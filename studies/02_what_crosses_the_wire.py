@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -41,6 +40,7 @@ from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.models import small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, Update, View
+from studies import by_condition
 
 SEEDS = tuple(range(20))
 LEARNING_RATE = 0.1
@@ -250,15 +250,6 @@ def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
                 "gradient": describe_gradient, "anatomy": describe_anatomy}
     return [item for setting, outcomes in by_condition(results)
             for item in describe[setting["part"]](setting, outcomes)]
-
-
-def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[dict]]]:
-    """The outcomes of each condition, in the order of the seeds."""
-    def condition(result: tuple[dict, dict]) -> dict:
-        return {key: value for key, value in result[0].items() if key != "seed"}
-
-    for setting, group in groupby(results, condition):
-        yield setting, [outcome for _, outcome in group]
 
 
 def describe_reading(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
