@@ -30,6 +30,7 @@ NOT_MEASURING_MODULES = {"leaklab.evidence", "leaklab.plots", "leaklab.data.regi
 
 sys.path.insert(0, str(ROOT / "tools"))
 from lab_key import library_modules, module_path  # noqa: E402
+from leaklab.data.registry import FILES  # noqa: E402
 
 
 def main() -> None:
@@ -86,6 +87,8 @@ def _key(name: str, setting: dict) -> str:
 def _source_hash(name: str) -> bytes:
     measuring, _, _ = (ROOT / f"studies/{name}.py").read_text().partition(NOT_MEASURING)
     digest = hashlib.sha256(measuring.encode() + (ROOT / "constraints.txt").read_bytes())
+    hashes = sorted((row.name, row.sha256, row.md5) for row in FILES.values())
+    digest.update(repr(hashes).encode())
     for module in sorted(library_modules(measuring, ROOT / "src") - NOT_MEASURING_MODULES):
         digest.update(module_path(module, ROOT / "src").read_bytes())
     return digest.digest()

@@ -232,6 +232,7 @@ BROKEN = {
                            "2 metric records"),
     "a tensor is missing": (edit(lambda a: {n: t for n, t in a.items() if n != "0.bias"}),
                             "0.bias"),
+    "half a record": (weigh(0.5), "num-examples is 0.5, expected a whole number"),
     "no records": (weigh(0), "num-examples is 0"),
     "negative records": (weigh(-5.0), "num-examples is -5.0"),
     "infinite records": (weigh(float("inf")), "num-examples is inf"),
@@ -304,6 +305,26 @@ def test_training_goes_on_without_a_hospital_that_is_gone(configs, caplog):
     assert "round 1: node 101 is left out: no answer in time" in caplog.text
     found = [(update.round, update.hospital) for update in capture.updates(tap.log)]
     assert sorted(found) == [(t, name) for t in (1, 2, 3) for name in ("Aster", "Cedar")]
+
+
+class Flickering(LocalGrid):
+    """A grid whose last node is gone from the given look on."""
+
+    looks, gone_from = 0, 1
+
+    def get_node_ids(self):
+        self.looks += 1
+        nodes = list(super().get_node_ids())
+        return nodes[:-1] if self.looks >= self.gone_from else nodes
+
+
+@pytest.mark.parametrize("look", [2, 3, 4])
+def test_a_node_that_leaves_between_two_looks_is_not_waited_for(configs, look):
+    grid = Flickering(app.client_app, configs)
+    grid.gone_from = look
+    result = app.federate(grid, TRAINING, rounds=2, seed=5, size=SIZE, num_hospitals=3,
+                          min_replies=2, timeout=3)
+    assert result.arrays is not None
 
 
 def test_too_few_hospitals_are_not_waited_for_without_end(configs):

@@ -3,8 +3,9 @@ r"""What an update says about the labels it was trained on: arithmetic on the la
 The gradient of cross-entropy with respect to the bias of class c is :math:`\bar p_c - \bar y_c`:
 the mean probability it gives to c, minus the share of c. Who knows the first reads off the second.
 
-After many steps the returned model itself has learnt how common each class is, and asking it is
-the plainer attack: :func:`asked_shares`. Arithmetic is worth its while where that is not yet so.
+After some steps the returned model itself has learnt how common each class is, and asking it is
+the plainer attack: :func:`asked_shares`. Once it tells classes apart, both ways depend on the
+classes among the auxiliary images.
 
 Threat model: a passive observer of a ``View``. Arithmetic needs two states, the learning rate and
 the number of local steps. Both need images of the same kind, here called auxiliary, unlabelled.

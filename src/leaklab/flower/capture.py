@@ -89,8 +89,9 @@ def read(folder: Path | str) -> Iterator[WireMessage]:
 def updates(messages: Iterable[WireMessage]) -> tuple[Update, ...]:
     """The training updates among ``messages``: what each hospital received and what it returned.
 
-    What the server cannot average holds no update and is left out here too: errors, answers
-    without a usable number of examples, and tensors unlike those sent. Raises ``ValueError`` for
+    Answers that hold no usable update are left out: errors, answers without a number of examples,
+    and tensors unlike those sent. The server may leave out more, such as a second answer under
+    one name. Raises ``ValueError`` for
     an answer from a hospital that was sent nothing.
     """
     sent: dict[int, WireMessage] = {}
@@ -113,11 +114,14 @@ def replay(folder: Path | str) -> tuple[Update, ...]:
     return updates(read(folder))
 
 
+def is_count(value: object) -> bool:
+    """Whether ``value`` can be a number of examples: whole, and above 0."""
+    return isinstance(value, int | float) and 1 <= value < math.inf and value == int(value)
+
+
 def _update(down: WireMessage, up: WireMessage) -> Update | None:
     count = up.plain.get("metrics", {}).get("num-examples")
-    if not isinstance(count, int | float) or not 0 < count < math.inf:
-        return None
-    if not _alike(down.arrays, up.arrays):
+    if not is_count(count) or not _alike(down.arrays, up.arrays):
         return None
     return Update(
         before=_state(down.arrays),

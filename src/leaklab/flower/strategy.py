@@ -10,11 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
+
+from leaklab.flower.capture import is_count
 
 LOG = logging.getLogger("leaklab.flower")
 WEIGHT = "num-examples"
@@ -50,9 +53,11 @@ class CheckedFedAvg(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        wait_for_nodes(grid, self.min_replies, self.timeout)
+        there = wait_for_nodes(grid, self.min_replies, self.timeout)
+        # Flower looks several times, and would wait for a node that leaves between two looks.
+        fixed = SimpleNamespace(get_node_ids=lambda: there)
         self._sent = {name: array.numpy() for name, array in arrays.items()}
-        messages = sorted(super().configure_train(server_round, arrays, config, grid),
+        messages = sorted(super().configure_train(server_round, arrays, config, fixed),
                           key=lambda message: message.metadata.dst_node_id)  # not as drawn
         self._asked = [message.metadata.dst_node_id for message in messages]
         return messages
@@ -86,13 +91,15 @@ class CheckedFedAvg(FedAvg):
                 flaw(reply, self._sent) if reply is not None else "no answer in time")
 
 
-def wait_for_nodes(grid: Grid, number: int, timeout: float) -> None:
-    """Wait until ``number`` nodes are there; :class:`RoundFailed` after ``timeout`` seconds."""
+def wait_for_nodes(grid: Grid, number: int, timeout: float) -> list[int]:
+    """The nodes that are there once ``number`` are; :class:`RoundFailed` after ``timeout`` s."""
     deadline = time.monotonic() + timeout
-    while (there := len(list(grid.get_node_ids()))) < number:
+    while len(there := list(grid.get_node_ids())) < number:
         if time.monotonic() > deadline:
-            raise RoundFailed(f"{there} hospitals there after {timeout:g} s, expected {number}")
+            raise RoundFailed(f"{len(there)} hospitals there after {timeout:g} s, "
+                              f"expected {number}")
         time.sleep(POLL)
+    return there
 
 
 def sender(reply: Message) -> str:
@@ -116,9 +123,7 @@ def flaw(reply: Message, sent: Mapping[str, np.ndarray]) -> str:
         if reason := tensor_flaw(array, sent[name]):
             return f"{name} {reason}"
     weight = metrics.get(WEIGHT)
-    if not isinstance(weight, int | float) or not 0 < weight < np.inf:
-        return f"{WEIGHT} is {weight!r}, expected a number above 0"
-    return ""
+    return "" if is_count(weight) else f"{WEIGHT} is {weight!r}, expected a whole number above 0"
 
 
 def tensor_flaw(array: Array, sent: np.ndarray) -> str:
