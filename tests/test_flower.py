@@ -1,5 +1,6 @@
 """The Flower app is the federation of the library, and nothing that breaks is averaged."""
 
+import dataclasses
 import importlib.util
 import json
 import logging
@@ -20,9 +21,9 @@ if importlib.util.find_spec("flwr") is None:
 from leaklab.flower import app, capture, replay  # noqa: I001  (before Flower itself)
 from leaklab.flower.local_grid import LocalGrid
 from leaklab.flower.strategy import CheckedFedAvg, RoundFailed, as_sent
-from leaklab.flower.wiretap import WireTap, _plain
+from leaklab.flower.wiretap import WireTap, _plain, copy_of
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.app import RecordDict
+from flwr.app import Error, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore import telemetry
@@ -366,6 +367,21 @@ def test_messages_are_kept_in_their_order_beyond_any_number_of_digits(tmp_path):
     for number in (99_999, 100_000, 2):
         capture.write(capture.WireMessage("up", "train", number, {}, {}), tmp_path, number)
     assert [message.node for message in capture.read(tmp_path)] == [2, 99_999, 100_000]
+
+
+def test_other_files_beside_a_capture_are_not_messages(configs, tmp_path):
+    run(app.client_app, configs, folder=tmp_path / "capture")
+    (tmp_path / "capture/message-notes.json").write_text("{}")
+    assert len(replay(tmp_path / "capture")) == 3
+
+
+def test_a_message_without_a_round_and_an_error_without_a_reason_are_named(configs):
+    tap, _ = run(app.client_app, configs)
+    down = dataclasses.replace(tap.log[0], plain={})
+    with pytest.raises(ValueError, match="messages: server-round None given to node 100"):
+        capture.updates([down, *tap.log[1:]])
+    refusal = Message(Error(0, None), metadata=Metadata(1, "1", 100, 1, "", "", 0.0, 9.0, "train"))
+    assert copy_of(refusal, "up").error == "no reason given"
 
 
 def test_the_same_seed_asks_in_the_same_order(configs):

@@ -79,11 +79,12 @@ def read(folder: Path | str) -> Iterator[WireMessage]:
     Raises ``FileNotFoundError`` where ``folder`` holds none, ``ValueError`` that names the file
     for one that is not what was captured.
     """
-    paths = sorted(Path(folder).glob("message-*.json"), key=lambda path: int(path.stem[8:]))
+    paths = {int(name[1]): path for path in Path(folder).glob("message-*.json")
+             if (name := re.fullmatch(r"message-(\d+)\.json", path.name))}
     if not paths:
         raise FileNotFoundError(f"folder: {folder} holds no message, expected a capture")
-    for path in paths:
-        yield _read(path)
+    for number in sorted(paths):
+        yield _read(paths[number])
 
 
 def updates(messages: Iterable[WireMessage]) -> tuple[Update, ...]:
@@ -91,8 +92,8 @@ def updates(messages: Iterable[WireMessage]) -> tuple[Update, ...]:
 
     Answers that hold no usable update are left out: errors, answers without a number of examples,
     and tensors unlike those sent. The server may leave out more, such as a second answer under
-    one name. Raises ``ValueError`` for
-    an answer from a hospital that was sent nothing.
+    one name. Raises ``ValueError`` for an answer from a hospital that was sent nothing, and for
+    one to a message that names no round.
     """
     sent: dict[int, WireMessage] = {}
     found = []
@@ -115,7 +116,7 @@ def replay(folder: Path | str) -> tuple[Update, ...]:
 
 
 def is_count(value: object) -> bool:
-    """Whether ``value`` can be a number of examples: whole, and above 0."""
+    """Whether ``value`` can count examples, or rounds: whole, and above 0."""
     return isinstance(value, int | float) and 1 <= value < math.inf and value == int(value)
 
 
@@ -123,11 +124,15 @@ def _update(down: WireMessage, up: WireMessage) -> Update | None:
     count = up.plain.get("metrics", {}).get("num-examples")
     if not is_count(count) or not _alike(down.arrays, up.arrays):
         return None
+    number = down.plain.get("config", {}).get("server-round")
+    if not is_count(number):
+        raise ValueError(f"messages: server-round {number!r} given to node {down.node}, expected "
+                         "a whole number above 0")
     return Update(
         before=_state(down.arrays),
         after=_state(up.arrays),
         num_examples=int(count),
-        round=int(down.plain["config"]["server-round"]),
+        round=int(number),
         hospital=str(up.plain.get("sender", {}).get("hospital", f"node {up.node}")),
     )
 

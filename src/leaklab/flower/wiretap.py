@@ -87,7 +87,8 @@ def copy_of(message: Message, way: str) -> WireMessage:
     metadata = message.metadata
     node = metadata.dst_node_id if way == "down" else metadata.src_node_id
     if not message.has_content():
-        return WireMessage(way, metadata.message_type, node, {}, {}, message.error.reason)
+        reason = message.error.reason or "no reason given"
+        return WireMessage(way, metadata.message_type, node, {}, {}, reason)
     content = message.content
     return WireMessage(way, metadata.message_type, node, _arrays(content), _plain(content))
 
