@@ -25,8 +25,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from leaklab.attacks.observed import plain_sgd
 from leaklab.models import predict
-from leaklab.updates import LocalTraining, Recovered, State, View
+from leaklab.updates import Recovered, State, View
 
 
 def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovered:
@@ -42,7 +43,7 @@ def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovere
     Raises ``ValueError`` where the view has no state before, the training is unknown or not plain
     SGD, or the model does not end in a linear layer with a bias.
     """
-    training = _plain_sgd(view)
+    training = plain_sgd(view)
     bias = last_bias(model, auxiliary[:1])
     steps = training.local_steps
     first, last = (mean_prediction(model, state, auxiliary) for state in (view.before, view.after))
@@ -82,14 +83,3 @@ def last_bias(model: nn.Module, inputs: Tensor) -> str:
     if not isinstance(layer, nn.Linear) or layer.bias is None:
         raise ValueError(f"model: ends in {layer}, expected a linear layer with a bias")
     return f"{name}.bias" if name else "bias"
-
-
-def _plain_sgd(view: View) -> LocalTraining:
-    if view.before is None:
-        raise ValueError(f"view: a {view.artefact} given, expected one with a state before it")
-    training = view.knowledge.training
-    if training is None:
-        raise ValueError("view: training unknown, expected learning rate and local steps")
-    if training.optimiser != "sgd" or training.momentum or training.proximal:
-        raise ValueError(f"view: {training} given, expected SGD without momentum or proximal term")
-    return training
