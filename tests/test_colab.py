@@ -176,15 +176,16 @@ def test_setup_without_a_wheel_says_what_to_do(python, colab, tmp_path):
     assert "python -m build --wheel" in done.stderr and "upload" in done.stderr.lower()
 
 
-def test_setup_adds_the_extra_that_a_lab_asks_for(python, colab, wheel, tmp_path):
+@pytest.mark.parametrize(("extra", "module"), MODULES.items())
+def test_setup_adds_the_extra_that_a_lab_asks_for(python, colab, wheel, tmp_path, extra, module):
     shutil.copy(wheel, tmp_path)
     assert run_setup(python, tmp_path, colab).returncode == 0
-    assert there(python, "leaklab") and not there(python, "flwr")
-    done = run_setup(python, tmp_path, colab, "flower")
+    assert there(python, "leaklab") and not there(python, module)
+    done = run_setup(python, tmp_path, colab, extra)
     assert done.returncode == 0, done.stderr
-    assert there(python, "leaklab", "flwr")
+    assert there(python, "leaklab", module)
     (tmp_path / wheel.name).unlink()
-    assert run_setup(python, tmp_path, colab, "flower").returncode == 0, "not needed again"
+    assert run_setup(python, tmp_path, colab, extra).returncode == 0, "not needed again"
 
 
 @pytest.mark.parametrize(("uploads", "expected"), [
