@@ -1,0 +1,72 @@
+"""From the features inside a network back to the images.
+
+Where an algebraic attack on a dense layer has found what went into that layer
+(:mod:`leaklab.attacks.dense_layer`), no gradient needs to be simulated any more: search for the
+images that the layers before map to those features.
+
+Threat model: that of the attack which found the features. Sources: Mahendran and Vedaldi (2015,
+arXiv:1412.0035), inversion of features with total variation; Kariyappa et al. (2023,
+arXiv:2209.05578), features separated from a gradient and then inverted.
+
+Where it fails: features that are wrong or mixed; layers before that throw the image away, such as
+pooling over all places.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from leaklab.attacks.search import (
+    Budget,
+    Callback,
+    fading,
+    grey,
+    recovered,
+    search,
+    signed_adam,
+    total_variation,
+)
+from leaklab.attacks.simulated import keep_inputs
+from leaklab.updates import Recovered, View
+
+LEARNING_RATE = 0.05  # of signed Adam, in grey values a step, at the start
+DEFAULT = Budget()
+
+
+def invert_features(
+    model: nn.Module, view: View, features: tuple[str, Tensor], *, shape: tuple[int, ...],
+    generator: torch.Generator, budget: Budget = DEFAULT, variation: float = 0.01,
+    every: int | None = None, callback: Callback | None = None,
+) -> Recovered:
+    """Images that lead to ``features``: the name of a layer and what goes into it, (records, ...).
+
+    The model stands at the state before, in evaluation mode. Each record is searched for by
+    itself, so the quality does not depend on how many there are. The loss is the squared distance
+    over the squared size of the features; ``variation`` fades on the way. Signed Adam from grey;
+    ``shape``, ``budget``, ``every`` and ``callback`` as in
+    :func:`leaklab.attacks.gradient_matching.inverting_gradients`.
+
+    Raises ``ValueError`` for a layer that does not exist, and for features whose number is not
+    that of the records.
+    """
+    layer, target = features
+    if len(target) != shape[0]:
+        raise ValueError(f"features: {len(target)} given, expected {shape[0]}, one a record")
+    state = {k: v.detach() for k, v in (view.after if view.before is None else view.before).items()}
+    net = copy.deepcopy(model).eval()
+    inputs = keep_inputs(net, [layer])
+    size = target.square().mean()
+
+    def loss(guess: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        inputs.clear()
+        functional_call(net, state, (guess,))
+        gap = inputs[layer].reshape(target.shape) - target
+        return gap.square().mean() / size, fading(variation, progress) * total_variation(guess)
+
+    starts = [[grey(shape, generator, target)] for _ in range(budget.restarts)]
+    return recovered(search(signed_adam(LEARNING_RATE, 0.0, 1.0), loss, starts, budget=budget,
+                            every=every, callback=callback))
