@@ -93,24 +93,33 @@ class Hospital:
         ``model`` holds the state received and is left unchanged. ``generator`` (on the CPU) draws
         the batches and any dropout. ``defend`` acts on the update before it leaves.
         """
-        before = copy_state(model.state_dict())
-        local = copy.deepcopy(model)
-        local.train(training.mode == "train")
-        anchor = [p.detach().clone() for p in local.parameters()]
-        optimiser = _optimiser(local, training)
-        batches = draw_batches(len(self), training, generator)
-        with isolated_rng(generator):
-            for batch in batches:
-                batch = batch.to(self.inputs.device)
-                optimiser.zero_grad()
-                cross_entropy(local(self.inputs[batch]), self.targets[batch]).backward()
-                if training.proximal:
-                    for p, start in zip(local.parameters(), anchor, strict=True):
-                        if p.grad is not None:  # frozen parameters have none
-                            p.grad.add_(p.detach() - start, alpha=training.proximal)
-                optimiser.step()
-        update = Update(before, copy_state(local.state_dict()), len(self), round, self.name)
+        update = train_on(model, self.inputs, self.targets, training, generator=generator,
+                          round=round, hospital=self.name)
         return defend(update) if defend else update
+
+
+def train_on(
+    model: nn.Module, inputs: Tensor, targets: Tensor, training: LocalTraining, *,
+    generator: torch.Generator, round: int = 0, hospital: str = "hospital",
+) -> Update:
+    """One hospital's local training on any records, be it a single one; see :class:`Hospital`."""
+    before = copy_state(model.state_dict())
+    local = copy.deepcopy(model)
+    local.train(training.mode == "train")
+    anchor = [p.detach().clone() for p in local.parameters()]
+    optimiser = _optimiser(local, training)
+    batches = draw_batches(len(inputs), training, generator)
+    with isolated_rng(generator):
+        for batch in batches:
+            batch = batch.to(inputs.device)
+            optimiser.zero_grad()
+            cross_entropy(local(inputs[batch]), targets[batch]).backward()
+            if training.proximal:
+                for p, start in zip(local.parameters(), anchor, strict=True):
+                    if p.grad is not None:  # frozen parameters have none
+                        p.grad.add_(p.detach() - start, alpha=training.proximal)
+            optimiser.step()
+    return Update(before, copy_state(local.state_dict()), len(inputs), round, hospital)
 
 
 @dataclass(frozen=True)
