@@ -15,11 +15,14 @@ pooling over all places.
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from leaklab.attacks.observed import require_same_model
 from leaklab.attacks.search import (
     Budget,
     Callback,
@@ -50,23 +53,51 @@ def invert_features(
     ``shape``, ``budget``, ``every`` and ``callback`` as in
     :func:`leaklab.attacks.gradient_matching.inverting_gradients`.
 
-    Raises ``ValueError`` for a layer that does not exist, and for features whose number is not
-    that of the records.
+    Raises ``ValueError`` for a layer that does not exist, for states that are not those of
+    ``model``, and as :func:`feature_mismatch` does.
     """
-    layer, target = features
-    if len(target) != shape[0]:
-        raise ValueError(f"features: {len(target)} given, expected {shape[0]}, one a record")
+    require_same_model(model, view)
     state = {k: v.detach() for k, v in (view.after if view.before is None else view.before).items()}
     net = copy.deepcopy(model).eval()
-    inputs = keep_inputs(net, [layer])
-    size = target.square().mean()
+    inputs = keep_inputs(net, [features[0]])
+    like = state[next(name for name, _ in model.named_parameters())]
+    mismatch = feature_mismatch(features, shape[0], like)
 
     def loss(guess: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         inputs.clear()
         functional_call(net, state, (guess,))
-        gap = inputs[layer].reshape(target.shape) - target
-        return gap.square().mean() / size, fading(variation, progress) * total_variation(guess)
+        return mismatch(inputs), fading(variation, progress) * total_variation(guess)
 
-    starts = [[grey(shape, generator, target)] for _ in range(budget.restarts)]
+    starts = [[grey(shape, generator, like)] for _ in range(budget.restarts)]
     return recovered(search(signed_adam(LEARNING_RATE, 0.0, 1.0), loss, starts, budget=budget,
                             every=every, callback=callback))
+
+
+def feature_mismatch(
+    features: tuple[str, Tensor], records: int, like: Tensor
+) -> Callable[[dict[str, Tensor]], Tensor]:
+    """The squared distance of a layer's inputs from ``features``, over their squared size.
+
+    A function of the inputs by name of layer, in the dtype and on the device of ``like``. Where
+    a batch of fewer records runs, the first of ``features`` are theirs.
+
+    Raises ``ValueError`` for features whose number is not ``records``, or that are all zero or not
+    finite; the function, for features of another size than the layer's inputs.
+    """
+    layer, target = features[0], features[1].detach().to(like)
+    if len(target) != records:
+        raise ValueError(f"features: {len(target)} given, expected {records}, one a record")
+    size = target.square().mean()
+    if not 0 < size < math.inf:
+        raise ValueError(f"features: a mean square of {size:.3g} given, expected finite values "
+                         "that are not all zero")
+
+    def mismatch(inputs: dict[str, Tensor]) -> Tensor:
+        given = inputs[layer]
+        wanted = target[:len(given)]
+        if given.numel() != wanted.numel():
+            raise ValueError(f"features: shape {tuple(target.shape)} given, expected that of the "
+                             f"inputs of layer {layer!r}, (records, *{tuple(given.shape[1:])})")
+        return (given.reshape(wanted.shape) - wanted).square().mean() / size
+
+    return mismatch

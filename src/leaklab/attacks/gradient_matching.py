@@ -31,6 +31,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from leaklab.attacks.feature_inversion import feature_mismatch
 from leaklab.attacks.observed import mean_gradient
 from leaklab.attacks.search import (
     Budget,
@@ -49,6 +50,7 @@ from leaklab.attacks.simulated import (
     batch_norm_statistics,
     client,
 )
+from leaklab.models import predict
 from leaklab.updates import Recovered, View
 
 Distance = Callable[[Gradient, Gradient], Tensor]
@@ -126,17 +128,16 @@ def inverting_gradients(
     """
     known = _labels(view, labels, shape)
     statistics = batch_norm_statistics(model, view) if batch_norm_weight else {}
-    layer, target = features or (None, None)
-    simulate = client(model, view, watch=[*statistics, *([layer] if features else [])])
+    simulate = client(model, view, watch=[*statistics, *([features[0]] if features else [])])
     observed = mean_gradient(model, view)
     like = next(iter(observed.values()))
+    miss = feature_mismatch(features, shape[0], like) if features else None
 
     def loss(guess: Tensor, progress: float) -> tuple[Tensor, Tensor | float]:
         sent = simulate(guess, known)
         data = distance(sent.gradient, observed)
-        if features:
-            gap = sent.inputs[layer].reshape(target.shape) - target
-            data = data + feature_weight * gap.square().mean() / target.square().mean()
+        if miss:
+            data = data + feature_weight * miss(sent.inputs)
         if statistics:
             data = data + batch_norm_weight * batch_norm_mismatch(sent.inputs, statistics)
         return data, fading(variation, progress) * total_variation(guess)
@@ -173,8 +174,9 @@ def deep_leakage(
     for _ in range(budget.restarts):
         start = [grey(shape, generator, like)]
         if known is None:
-            classes = len(next(reversed(observed.values())))
-            start.append(torch.randn(shape[0], classes, generator=generator).to(start[0]))
+            logits = predict(model, view.before, start[0])
+            start.append(torch.randn(logits.shape, generator=generator, device=generator.device)
+                         .to(logits))
         starts.append(start)
     if known is not None:
         known = _labels(view, known, shape)

@@ -51,7 +51,9 @@ def rounding(model: nn.Module, view: View) -> dict[str, Tensor]:
     bound: it needs the two states and nothing else. Shapes as the parameters.
     """
     rate = plain_sgd(view).learning_rate
-    unit = {name: torch.finfo(p.dtype).eps / 2 for name, p in model.named_parameters()}
+    require_same_model(model, view)
+    unit = {name: torch.finfo(view.after[name].dtype).eps / 2
+            for name, _ in model.named_parameters()}
     return {name: unit[name] * torch.maximum(view.before[name].abs(), view.after[name].abs()) / rate
             for name in unit}
 
@@ -59,8 +61,10 @@ def rounding(model: nn.Module, view: View) -> dict[str, Tensor]:
 def require_same_model(model: nn.Module, view: View) -> None:
     """Raise ``ValueError`` that lists the tensors in which ``view`` and ``model`` differ."""
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    given = {name: tuple(t.shape) for name, t in view.after.items()}
-    if expected != given:
+    for state in filter(None, (view.before, view.after)):
+        given = {name: tuple(t.shape) for name, t in state.items()}
+        if expected == given:
+            continue
         odd = sorted(name for name in expected | given if expected.get(name) != given.get(name))
         listed = ", ".join(f"{name} {given.get(name, 'missing')} against "
                            f"{expected.get(name, 'none')}" for name in odd[:4])

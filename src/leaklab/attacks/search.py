@@ -88,7 +88,7 @@ class _Log:
         if self.every and self.evaluation % self.every == 0:
             self.snapshots.append(guess.clone())
         self.evaluation += 1
-        if self.best is None or loss < self.best.loss:  # never true of NaN
+        if loss == loss and (self.best is None or loss < self.best.loss):  # NaN is not itself
             copies = [v.detach().clone() for v in variables]
             self.best = Found(copies, loss, self.snapshots)
         if self.callback and self.callback(self.evaluation, guess, loss) is True:
@@ -110,7 +110,7 @@ def search(
     told how much of the budget is used by ``progress``, from 0 to 1. ``every`` keeps a snapshot of
     the first variable each so many evaluations. The snapshots returned are those of the best start.
 
-    Raises ``ValueError`` if the loss is NaN from the outset.
+    Raises ``ValueError`` if the loss is NaN at the outset of every start.
     """
     log = _Log(budget, every, callback)
     try:
@@ -124,7 +124,7 @@ def search(
     except KeyboardInterrupt:
         if log.best is None:
             raise
-    if log.best is None or log.best.loss != log.best.loss:
+    if log.best is None:
         raise ValueError("loss: NaN at every guess; is the update finite?")
     return log.best
 
@@ -212,5 +212,5 @@ def recovered(found: Found, labels: Tensor | None = None) -> Recovered:
     """What a search found as an attack's answer: values in [0, 1], ``score`` minus the loss."""
     guess = found.variables[0].clamp(0, 1)
     snapshots = torch.stack(found.snapshots).clamp(0, 1) if found.snapshots else None
-    return Recovered(guess, labels=labels, score=torch.full((len(guess),), -found.loss),
-                     trajectory=snapshots)
+    score = guess.new_full((len(guess),), -found.loss)
+    return Recovered(guess, labels=labels, score=score, trajectory=snapshots)

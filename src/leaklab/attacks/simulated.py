@@ -6,14 +6,15 @@ how the outcome changes with every pixel. Over several local steps the whole wal
 the attacker knows is applied to the simulated gradient too, through its ``surrogate``.
 
 Where it fails: the order in which a hospital shuffled its records is not known, and is taken to
-be the order of the guess; dropout draws other units than the
-hospital's did.
+be the order of the guess; dropout leaves out other units than the hospital's did, the same ones
+for each guess.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from leaklab.attacks.observed import plain_sgd, require_same_model
+from leaklab.runtime import generator, isolated_rng
 from leaklab.updates import View
 
 Gradient = dict[str, Tensor]
@@ -51,39 +53,46 @@ def client(model: nn.Module, view: View, *, watch: Iterable[str] = ()) -> Client
     It starts from the state before, takes the local steps of ``view.knowledge.training`` in its
     mode, and passes the mean gradient through ``view.knowledge.defence.surrogate``, if there is a
     defence. Labels are classes (n,), or probabilities (n, num_classes). ``watch`` names layers
-    whose inputs are kept. ``model`` is left unchanged.
+    whose inputs are kept. Parameters of ``model`` that need no gradient are frozen, with a gradient
+    of zero. ``model`` is left unchanged, and the same guess always leads to the same gradient.
 
     Raises ``ValueError`` where training is unknown or not plain SGD, where the view's states are
-    not those of ``model``, and for a layer that does not exist.
+    not those of ``model`` or all of it is frozen, and for a layer that does not exist.
     """
     training = plain_sgd(view)
     require_same_model(model, view)
     net = copy.deepcopy(model).train(training.mode == "train")
-    start = {name: view.before[name].detach().clone().requires_grad_()
-             for name, _ in net.named_parameters()}
-    buffers = {name: view.before[name].clone() for name, _ in net.named_buffers()
-               if name in view.before}
+    start = {name: view.before[name].detach().clone().requires_grad_(parameter.requires_grad)
+             for name, parameter in net.named_parameters()}
+    trained = [name for name, weight in start.items() if weight.requires_grad]
+    if not trained:
+        raise ValueError("model: all parameters frozen, expected some that were trained")
     surrogate = getattr(view.knowledge.defence, "surrogate", None)
     inputs = keep_inputs(net, watch)
 
-    def gradient(weights: Gradient, batch: Tensor, labels: Tensor) -> Gradient:
-        loss = cross_entropy(functional_call(net, {**weights, **buffers}, (batch,)), labels)
-        slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True,
+    def gradient(state: Gradient, batch: Tensor, labels: Tensor) -> Gradient:
+        loss = cross_entropy(functional_call(net, state, (batch,)), labels)
+        slopes = torch.autograd.grad(loss, [state[name] for name in trained], create_graph=True,
                                      allow_unused=True, materialize_grads=True)
-        return dict(zip(weights, slopes, strict=True))
+        return dict(zip(trained, slopes, strict=True))
 
     def simulate(guess: Tensor, labels: Tensor) -> Simulated:
         inputs.clear()
+        # A run changes buffers in place: each guess gets its own, as the hospital found them.
+        buffers = {name: view.before.get(name, buffer).clone()
+                   for name, buffer in net.named_buffers()}
         size = training.batch_size or len(guess)
         batches = [slice(at, at + size) for at in range(0, len(guess), size)]
-        weights, total = start, None
-        for step in range(training.local_steps):
-            now = batches[step % len(batches)]
-            slopes = gradient(weights, guess[now], labels[now])
-            total = slopes if total is None else {k: total[k] + slopes[k] for k in slopes}
-            if step + 1 < training.local_steps:
-                weights = {k: weights[k] - training.learning_rate * slopes[k] for k in slopes}
-        mean = {name: slope / training.local_steps for name, slope in total.items()}
+        state, total = {**start, **buffers}, None
+        with isolated_rng(generator("dropout")) if net.training else nullcontext():
+            for step in range(training.local_steps):
+                now = batches[step % len(batches)]
+                slopes = gradient(state, guess[now], labels[now])
+                total = slopes if total is None else {k: total[k] + slopes[k] for k in slopes}
+                if step + 1 < training.local_steps:
+                    state |= {k: state[k] - training.learning_rate * slopes[k] for k in slopes}
+        mean = {name: total[name] / training.local_steps if name in total
+                else torch.zeros_like(weight) for name, weight in start.items()}
         return Simulated(surrogate(mean) if surrogate else mean, dict(inputs))
 
     return simulate
@@ -95,12 +104,17 @@ def keep_inputs(net: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     Clear it before the next one. Raises ``ValueError`` for a layer that does not exist.
     """
     inputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable:
+        def hook(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            inputs.setdefault(name, given[0])
+        return hook
+
     layers = dict(net.named_modules())
     for name in names:
         if name not in layers:
             raise ValueError(f"layer: {name!r} given, expected one of {sorted(layers)}")
-        layers[name].register_forward_pre_hook(
-            lambda _, given, name=name: inputs.setdefault(name, given[0]) and None)
+        layers[name].register_forward_pre_hook(keep(name))
     return inputs
 
 
@@ -119,10 +133,14 @@ def batch_norm_statistics(model: nn.Module, view: View) -> dict[str, tuple[Tenso
     Layers in training mode keep unbiased variances, and so are these.
     """
     training = plain_sgd(view)
+    require_same_model(model, view)
     moved = training.mode == "train" and training.local_steps == 1
     found = {}
     for name, layer in batch_norm_layers(model).items():
-        share = layer.momentum if moved and layer.momentum else 1.0
+        share = layer.momentum if moved else 1.0
+        if share is None:  # such layers keep the plain mean over all batches so far
+            share = 1 / view.after[f"{name}.num_batches_tracked"].item()
+        share = share or 1.0  # a layer that never moves
         ends = [[state[f"{name}.running_{what}"] for what in ("mean", "var")]
                 for state in (view.before, view.after)]
         found[name] = tuple((new - (1 - share) * old) / share
@@ -133,15 +151,16 @@ def batch_norm_statistics(model: nn.Module, view: View) -> dict[str, tuple[Tenso
 def batch_norm_mismatch(
     seen: dict[str, Tensor], statistics: dict[str, tuple[Tensor, Tensor]]
 ) -> Tensor:
-    """Squared distance of the guess's batch statistics from those given, over their size.
+    """Squared distance of the guess's batch statistics from those given, in units of the variance.
 
     ``seen`` holds the inputs of the layers, (n, channels, ...). Mean over layers, of means and
     variances together; Yin et al. (2021) sum the distances, which depends on how many there are.
     """
     gaps = []
     for name, (mean, variance) in statistics.items():
-        rest = [d for d in range(seen[name].ndim) if d != 1]
-        here = seen[name].mean(rest), seen[name].var(rest, unbiased=True)
-        gaps += [(a - b).square().mean() / (b.square().mean() + 1e-12)
-                 for a, b in zip(here, (mean, variance), strict=True)]
+        given = seen[name].transpose(0, 1).flatten(1)
+        single = given.shape[1] == 1  # one value has no unbiased variance
+        gaps += [(given.mean(1) - mean).square().mean() / (variance.mean() + 1e-12),
+                 (given.var(1, unbiased=not single) - variance).square().mean()
+                 / (variance.square().mean() + 1e-12)]
     return torch.stack(gaps).mean()
