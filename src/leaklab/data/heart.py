@@ -9,16 +9,18 @@ of a coronary artery by more than half (``num > 0``).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import numpy as np
 
+from leaklab.data import scaling
 from leaklab.data.dataset import Dataset
 from leaklab.data.download import fetch
 from leaklab.data.registry import FILES
 
 SITES = ("cleveland", "hungarian", "switzerland", "va")
 FEATURES = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak")
+RESOLUTION = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0.1)
+"""The step in which each column is written; see :data:`leaklab.data.diabetes.RESOLUTION`."""
 NEVER_ZERO = ("trestbps", "chol")  # nobody has no blood pressure; Switzerland wrote 0 for no value
 
 
@@ -69,9 +71,10 @@ def impute_and_scale(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     entry is 0 after scaling. Each column with a gap in ``train`` gets a column of 0 and 1 at the
     end, named ``"<feature> missing"``: whether a hospital measures a thing is information too.
 
-    Works on any table (n, d) with ``NaN`` for missing; returns ``(train, *others)``. Raises
-    ``ValueError`` for inputs that are no table, for tables that do not have the same columns, and
-    for a column that ``train`` never observed.
+    Works on any table (n, d) with ``NaN`` for missing; returns ``(train, *others)``. To keep the
+    statistics, for instance to go back, use :mod:`leaklab.data.scaling`. Raises ``ValueError`` for
+    inputs that are no table, for tables that do not have the same columns, and for a column that
+    ``train`` never observed.
     """
     columns = train.feature_names
     for number, part in enumerate((train, *others)):
@@ -81,23 +84,5 @@ def impute_and_scale(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
         if part.feature_names != columns:
             raise ValueError(f"table {number}: columns {part.feature_names} given, "
                              f"expected those of train, {columns}")
-    values = train.inputs.astype(np.float64)
-    observed = ~np.isnan(values)
-    count = observed.sum(axis=0)
-    if unseen := [name for name, seen in zip(columns, count, strict=True) if not seen]:
-        raise ValueError(f"train: columns {unseen} hold no value, expected at least one each")
-    mean = np.where(observed, values, 0).sum(axis=0) / count
-    square = np.where(observed, values**2, 0).sum(axis=0) / count
-    deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    # of a constant column only the rounding of two equal sums is left: not to be blown up
-    deviation[deviation <= 1e-6 * np.sqrt(square)] = 1
-    gaps = count < len(train)
-    names = columns + tuple(f"{name} missing" for name in np.array(columns)[gaps])
-
-    def filled(part: Dataset) -> Dataset:
-        scaled = (part.inputs.astype(np.float64) - mean) / deviation
-        missing = np.isnan(scaled)
-        table = np.hstack([np.where(missing, 0, scaled), missing[:, gaps]])
-        return replace(part, inputs=table.astype(np.float32), feature_names=names)
-
-    return tuple(filled(part) for part in (train, *others))
+    by = scaling.fit(train)
+    return tuple(scaling.scale(part, by) for part in (train, *others))
