@@ -1,11 +1,14 @@
 """Figures show what they are given: marks where they belong, observers no more than they see."""
 
+from dataclasses import replace
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.patches import Rectangle
 
 from leaklab import plots
 from leaklab.evidence import Evidence
@@ -84,3 +87,64 @@ def test_each_image_has_a_title():
     assert [ax.get_title() for ax in fig.axes] == ["a", "b", "c", "d", "", ""]
     with pytest.raises(ValueError, match="titles: 1 given, expected 4, one per image"):
         plots.image_grid(images, ["a"], tag="SYNTHETIC x", headline="h")
+
+
+def uplift_of(value: float, low: float, high: float) -> Evidence:
+    return replace(item(value, 0), interval=(low, high))
+
+
+def cells(ax):
+    """What each cell shows: place, text, facecolour and whether it is hatched."""
+    patches = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    return {tuple(round(c) for c in text.get_position()): (
+        text.get_text(), patch.get_facecolor(), bool(patch.get_hatch()), text.get_color())
+        for text, patch in zip(ax.texts, patches, strict=True)}
+
+
+ROWS = {"B = 1": [uplift_of(20.04, 12, 25), uplift_of(0.5, -0.2, 1.2)],
+        "B = 4": [None, uplift_of(-5, -7, -3)]}
+
+
+def test_an_uplift_map_puts_each_value_in_its_cell_and_marks_what_gained_nothing():
+    ax = plots.uplift_map(ROWS, ["fresh", "trained"], xlabel="x", ylabel="y", title="t")
+    shown = cells(ax)
+    assert {place: text for place, (text, *_) in shown.items()} == {
+        (0, 0): "+20.0", (1, 0): "+0.5", (0, 1): "not\nmeasured", (1, 1): "−5.0"}
+    assert [place for place, cell in shown.items() if cell[2]] == [(1, 0)], "hatched"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["fresh", "trained"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["B = 1", "B = 4"]
+    assert ax.get_ylim() == (1.5, -0.5), "the first row on top"
+    assert "includes 0" in ax.figure.legends[0].get_texts()[0].get_text()
+
+
+def test_colours_of_an_uplift_map_are_centred_at_zero_and_numbers_readable():
+    ax = plots.uplift_map(ROWS, ["a", "b"], xlabel="x", ylabel="y", title="t")
+    colours = {place: cell[1][:3] for place, cell in cells(ax).items()}
+    assert to_hex(colours[0, 0]) == "#d55e00", "the largest is full"
+    assert colours[1, 1][2] > colours[1, 1][0], "below 0 is bluish"
+    near = uplift_of(0.0, -1, 1)
+    ax = plots.uplift_map({"r": [near, uplift_of(30, 29, 31), uplift_of(-30, -31, -29)]},
+                          ["a", "b", "c"], xlabel="x", ylabel="y", title="t", limit=10)
+    middle, high, low = cells(ax).values()
+    assert np.ptp(middle[1][:3]) < 0.03 and min(middle[1][:3]) > 0.9, "0 is neutral"
+    assert (to_hex(high[1]), to_hex(low[1])) == ("#d55e00", "#0072b2")
+    assert (high[0], low[0]) == ("+30.0", "−30.0"), "the number is not clipped"
+    for text, face, _, ink in (middle, high, low):
+        assert contrast(face, to_rgb(ink)) >= 4.5, text
+
+
+def contrast(a, b) -> float:
+    """WCAG 2 contrast ratio of two colours."""
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    bright, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_an_uplift_map_with_nothing_measured_or_a_short_row():
+    ax = plots.uplift_map({"r": [None]}, ["a"], xlabel="x", ylabel="y", title="t")
+    assert [cell[0] for cell in cells(ax).values()] == ["not\nmeasured"]
+    with pytest.raises(ValueError, match="rows: 1 cells given in 'r', expected 2, one per column"):
+        plots.uplift_map({"r": [None]}, ["a", "b"], xlabel="x", ylabel="y", title="t")

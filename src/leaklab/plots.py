@@ -11,14 +11,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from leaklab.evidence import Evidence
 from leaklab.federation import Round
 from leaklab.updates import View
 
 HATCHES = ("", "//", "..", "xx", "--")
+DIVERGING = LinearSegmentedColormap.from_list("uplift", ["#0072B2", "#f7f7f7", "#D55E00"])
+"""Blue below 0, vermilion above: the Okabe-Ito pair that everybody can tell apart."""
 
 
 def use_style() -> None:
@@ -140,6 +144,59 @@ def grouped_bars(
     ax.grid(axis="x", visible=False)
     fig.legend(loc="outside lower center", ncols=len(groups))
     return ax
+
+
+def uplift_map(
+    rows: Mapping[str, Sequence[Evidence | None]], columns: Sequence[str], *, xlabel: str,
+    ylabel: str, title: str, label: str = "uplift over the mean image (dB)",
+    limit: float | None = None,
+) -> Axes:
+    """Where an update gave something away: values in cells, colour centred at 0.
+
+    ``rows`` maps the name of a row (a batch size, say) to its evidence, one item a column (a
+    condition), ``None`` where nobody measured. Cells whose interval includes 0 are hatched: these
+    trials do not show that the update gave more than a guess without it. ``limit`` is the value
+    at which colours are full, the largest by default; numbers in the cells are never clipped.
+
+    Raises ``ValueError`` for a row with another number of cells than ``columns``.
+    """
+    for name, items in rows.items():
+        if len(items) != len(columns):
+            raise ValueError(f"rows: {len(items)} cells given in {name!r}, expected "
+                             f"{len(columns)}, one per column")
+    measured = [item.value for items in rows.values() for item in items if item]
+    full = limit or max(map(abs, measured), default=0.0) or 1.0
+    scale = ScalarMappable(Normalize(-full, full), DIVERGING)
+    fig, ax = plt.subplots(figsize=(max(5.4, 0.95 * len(columns) + 2.2), 0.55 * len(rows) + 2.0))
+    for y, items in enumerate(rows.values()):
+        for x, item in enumerate(items):
+            _uplift_cell(ax, x, y, item, scale)
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel,
+           ylabel=ylabel, title=title)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    below, above = (any(sign * value > full for value in measured) for sign in (-1, 1))
+    fig.colorbar(scale, ax=ax, label=label, extend="both" if below and above else
+                 "min" if below else "max" if above else "neither")
+    fig.legend(handles=[Patch(facecolor="white", edgecolor="0.45", hatch="////",
+                              label="95 % interval includes 0: no gain shown")],
+               loc="outside lower center")
+    return ax
+
+
+def _uplift_cell(ax: Axes, x: int, y: int, item: Evidence | None, scale: ScalarMappable) -> None:
+    colour = to_rgb(scale.to_rgba(item.value)) if item else (0.88,) * 3
+    none = item is not None and item.interval[0] <= 0 <= item.interval[1]
+    ax.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, edgecolor="0.45",
+                           linewidth=0, hatch="////" if none else None))
+    luminance = np.dot(np.power(colour, 2.2), (0.2126, 0.7152, 0.0722))  # as WCAG 2 reckons
+    number = f"{item.value:+.1f}".replace("-", "−") if item else "not\nmeasured"
+    ax.text(x, y, number, ha="center", va="center", fontsize="medium" if item else "x-small",
+            color="white" if luminance < 0.18 else "black",
+            bbox={"facecolor": colour, "linewidth": 0, "pad": 1.5})
 
 
 def drift_frames(rounds: Sequence[Round]) -> np.ndarray:
