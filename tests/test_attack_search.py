@@ -248,7 +248,8 @@ def test_tables_have_no_variation():
 
 def test_the_prior_fades_from_its_weight_to_nothing():
     weights = [fading(0.4, step / 10) for step in range(11)]
-    assert weights[0] == 0.4 and weights[5] == pytest.approx(0.2) and weights[10] == 0
+    assert weights[0] == 0.4 and weights[10] == 0
+    assert weights[2] == pytest.approx(0.2 * (1 + math.cos(math.pi / 5)))
     assert weights == sorted(weights, reverse=True)
 
 
