@@ -14,7 +14,10 @@ before it sends anything; but nothing found promises no leak prevented, and some
 safety: only attacks like those here are judged.
 
 Thresholds were measured by the uplift of reconstructions over the mean image, on ``conv_net`` at 28
-pixels with chest phantoms and handwritten digits; the figures stand beside each.
+pixels with chest phantoms and handwritten digits; the figures stand beside each. They were then
+tried on 40 random settings with real radiographs: where nothing but kinks was found the uplift was
+9 to 76 dB (14 settings), where something blocked or misled at most 4.1 dB (19), local steps set
+aside: a search that unrolls them kept 21 to 57 dB where nothing else was wrong.
 
 Where it fails: what leaves no trace in a payload. The client's scaling of its inputs, a difference
 taken the wrong way round, augmentation, and activations called as functions instead of layers.
