@@ -271,6 +271,26 @@ WRONG = {
         "no learning rate": lambda s, b, a, lr: s + a - b,
         "said only": lambda s, b, a, lr: s,
     },
+    "cosine_distance": {
+        "cosine": lambda m, o: sum((a * b).sum() for a, b in zip(m, o, strict=True)) / (
+            sum(a.square().sum() for a in m) * sum(b.square().sum() for b in o)).sqrt(),
+        "mean over tensors": lambda m, o: 1 - sum(
+            (a * b).sum() / (a.norm() * b.norm() + 1e-12) for a, b in zip(m, o, strict=True)) / 2,
+        "no norms": lambda m, o: 1 - sum((a * b).sum() for a, b in zip(m, o, strict=True)),
+    },
+    "total_variation": {
+        "absolute": lambda x: ((x[1:, :-1] - x[:-1, :-1]).abs()
+                               + (x[:-1, 1:] - x[:-1, :-1]).abs()).mean(),
+        "sum": lambda x: ((x[1:, :-1] - x[:-1, :-1]).square()
+                          + (x[:-1, 1:] - x[:-1, :-1]).square()).sqrt().sum(),
+        "no root": lambda x: ((x[1:, :-1] - x[:-1, :-1]).square()
+                              + (x[:-1, 1:] - x[:-1, :-1]).square()).mean(),
+    },
+    "uplift": {
+        "best for each": lambda s, p: s - torch.stack(p).max(0).values,
+        "clipped": lambda s, p: (s - max(p, key=lambda q: q.mean())).clamp(min=0),
+        "first": lambda s, p: s - p[0],
+    },
 }
 
 

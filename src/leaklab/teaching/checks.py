@@ -115,6 +115,44 @@ def class_share(attempt: Callable) -> None:
     ])
 
 
+def cosine_distance(attempt: Callable) -> None:
+    """Check ``attempt(mine, observed)``: two gradients, lists of tensors."""
+    along, across = [tensor([3.0]), tensor([0.0, 4.0])], [tensor([4.0]), tensor([0.0, -3.0])]
+    run_cases(attempt, [
+        Case((along, along), 0.0, "A gradient and itself point the same way."),
+        Case((along, across), 1.0, "Sum the products over all tensors before you divide: the "
+             "cosine of the whole gradient, not the mean of one per tensor."),
+        Case((along, [-2 * t for t in along]), 2.0, "The other way is 2, however long."),
+        Case((along, [tensor([3.0]), tensor([0.0, 0.0])]), 0.4,
+             "The dot product is 9, the norms are 5 and 3."),
+    ])
+
+
+def total_variation(attempt: Callable) -> None:
+    """Check ``attempt(image)``, shape (height, width)."""
+    run_cases(attempt, [
+        Case((tensor([[0.0, 4.0], [3.0, 9.0]]),), 5.0,
+             "One pixel has both neighbours: 3 down and 4 to the right."),
+        Case((tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]),), 0.0, "A flat image does not vary."),
+        Case((tensor([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]),), 1.0,
+             "Take the mean over pixels, not the sum."),
+        Case((tensor([[0.0, -4.0, 0.0], [-3.0, 0.0, 0.0]]),), 4.5,
+             "Squares under the root: 5 at the first pixel, 4 at the second."),
+    ])
+
+
+def uplift(attempt: Callable) -> None:
+    """Check ``attempt(scores, priors)``: a tensor (n,) and a list of such."""
+    run_cases(attempt, [
+        Case((tensor([30.0, 20.0]), [tensor([18.0, 22.0])]), tensor([12.0, -2.0]),
+             "With one prior, subtract it. Below 0 the attack did harm: do not clip."),
+        Case((tensor([30.0, 20.0]), [tensor([10.0, 24.0]), tensor([20.0, 16.0])]),
+             tensor([10.0, 4.0]), "The second prior has the higher mean: it counts for both."),
+        Case((tensor([5.0]), [tensor([1.0]), tensor([4.0]), tensor([2.0])]), tensor([1.0]),
+             "Look at all priors."),
+    ])
+
+
 def _values(argument: object) -> object:
     """What an in-place edit of ``argument`` could change."""
     return dict(argument.state_dict()) if isinstance(argument, nn.Module) else argument

@@ -41,3 +41,22 @@ def mean_gradient(before, after, learning_rate, local_steps):
 def class_share(said, before, after, learning_rate):
     """Share of a class, from what the model says on average and how its last bias moved."""
     return said + (after - before) / learning_rate
+
+
+def cosine_distance(mine, observed):
+    """One minus the cosine over all tensors together."""
+    dot = sum((a * b).sum() for a, b in zip(mine, observed, strict=True))
+    squares = [sum(t.square().sum() for t in gradient) for gradient in (mine, observed)]
+    return 1 - dot / (squares[0] * squares[1]).sqrt()
+
+
+def total_variation(image):
+    """The mean length of the slope."""
+    down = image[1:, :-1] - image[:-1, :-1]
+    right = image[:-1, 1:] - image[:-1, :-1]
+    return (down.square() + right.square()).sqrt().mean()
+
+
+def uplift(scores, priors):
+    """Scores less those of the best prior."""
+    return scores - max(priors, key=lambda prior: prior.mean())
