@@ -120,8 +120,8 @@ def cosine_distance(attempt: Callable) -> None:
     along, across = [tensor([3.0]), tensor([0.0, 4.0])], [tensor([4.0]), tensor([0.0, -3.0])]
     run_cases(attempt, [
         Case((along, along), tensor(0.0), "A gradient and itself point the same way."),
-        Case((along, across), tensor(1.0), "Sum the products over all tensors before you divide: the "
-             "cosine of the whole gradient, not the mean of one per tensor."),
+        Case((along, across), tensor(1.0), "Sum the products over all tensors before you divide: "
+             "the cosine of the whole gradient, not the mean of one per tensor."),
         Case((along, [-2 * t for t in along]), tensor(2.0), "The other way is 2, however long."),
         Case((along, [tensor([3.0]), tensor([0.0, 0.0])]), tensor(0.4),
              "The dot product is 9, the norms are 5 and 3."),
@@ -133,10 +133,11 @@ def total_variation(attempt: Callable) -> None:
     run_cases(attempt, [
         Case((tensor([[0.0, 4.0], [3.0, 9.0]]),), tensor(5.0),
              "One pixel has both neighbours: 3 down and 4 to the right."),
-        Case((tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]),), tensor(0.0), "A flat image does not vary."),
-        Case((tensor([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]),), tensor(1.0),
+        Case((tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]),), tensor(0.0),
+             "A flat image does not vary."),
+        Case((tensor([[0.0, 1.0, 2.0]] * 3),), tensor(1.0),
              "Take the mean over pixels, not the sum."),
-        Case((tensor([[0.0, -4.0, 0.0], [-3.0, 0.0, 0.0]]),), tensor(4.5),
+        Case((tensor([[0.0, -4.0, -4.0], [-3.0, 0.0, 0.0]]),), tensor(4.5),
              "Squares under the root: 5 at the first pixel, 4 at the second."),
     ])
 
