@@ -291,6 +291,17 @@ WRONG = {
         "clipped": lambda s, p: (s - max(p, key=lambda q: q.mean())).clamp(min=0),
         "first": lambda s, p: s - p[0],
     },
+    "independent_numbers": {
+        "all entries": lambda b, c, d: c * d,
+        "rank of records": lambda b, c, d: min(b, d) * (c + d - min(b, d)),
+        "features unbounded": lambda b, c, d: min(b, c - 1) * (c + d - min(b, c - 1)),
+    },
+    "leak_shown": {
+        "uplift only": lambda u, i, n: u[0] > 0,
+        "above zero": lambda u, i, n: u[0] > 0 or i[0] > 0,
+        "both": lambda u, i, n: u[0] > 0 and i[0] > 1 / n,
+        "high ends": lambda u, i, n: u[1] > 0 or i[1] > 1 / n,
+    },
 }
 
 

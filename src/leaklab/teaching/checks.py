@@ -154,6 +154,28 @@ def uplift(attempt: Callable) -> None:
     ])
 
 
+def independent_numbers(attempt: Callable) -> None:
+    """Check ``attempt(records, classes, features)``, whole numbers."""
+    run_cases(attempt, [
+        Case((4, 10, 100), 4 * (10 + 100 - 4), "With four records the rank is 4."),
+        Case((4, 2, 100), 1 * (2 + 100 - 1),
+             "Each row of answers less labels sums to zero: two classes leave one direction."),
+        Case((50, 20, 12), 12 * (20 + 12 - 12), "No rank exceeds the number of features."),
+    ])
+
+
+def leak_shown(attempt: Callable) -> None:
+    """Check ``attempt(uplift, identified, gallery)``: two intervals and a number."""
+    run_cases(attempt, [
+        Case(((3.0, 9.0), (0.0, 0.1), 200), True, "Uplift lies above 0: enough."),
+        Case(((-5.0, -1.0), (0.3, 0.8), 200), True,
+             "The picture is bad, and yet its patient is found far above chance."),
+        Case(((-1.0, 4.0), (0.0, 0.2), 200), False,
+             "Both intervals hold what needs no update."),
+        Case(((-1.0, 0.0), (0.05, 0.3), 10), False, "Of ten, chance finds a tenth."),
+    ])
+
+
 def _values(argument: object) -> object:
     """What an in-place edit of ``argument`` could change."""
     return dict(argument.state_dict()) if isinstance(argument, nn.Module) else argument

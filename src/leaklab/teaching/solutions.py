@@ -60,3 +60,14 @@ def total_variation(image):
 def uplift(scores, priors):
     """Scores less those of the best prior."""
     return scores - max(priors, key=lambda prior: prior.mean())
+
+
+def independent_numbers(records, classes, features):
+    """Numbers that fix the last layer's gradient."""
+    rank = min(records, classes - 1, features)
+    return rank * (classes + features - rank)
+
+
+def leak_shown(uplift, identified, gallery):
+    """Whether the intervals show a leak."""
+    return uplift[0] > 0 or identified[0] > 1 / gallery
