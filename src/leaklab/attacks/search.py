@@ -209,7 +209,10 @@ def fading(weight: float, progress: float) -> float:
 
 
 def recovered(found: Found, labels: Tensor | None = None) -> Recovered:
-    """What a search found as an attack's answer: values in [0, 1], ``score`` minus the loss."""
+    """What a search found as an attack's answer: values clipped to [0, 1], a score for each record.
+
+    The score is minus the loss, the same for all records, and that of the guess before clipping.
+    """
     guess = found.variables[0].clamp(0, 1)
     snapshots = torch.stack(found.snapshots).clamp(0, 1) if found.snapshots else None
     score = guess.new_full((len(guess),), -found.loss)
