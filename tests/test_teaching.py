@@ -271,6 +271,25 @@ WRONG = {
         "no learning rate": lambda s, b, a, lr: s + a - b,
         "said only": lambda s, b, a, lr: s,
     },
+    "divide_out": {
+        "first row": lambda w, b: w[0] / b[0],
+        "largest without its sign": lambda w, b: w[b.argmax()] / b[b.argmax()],
+        "mean of the ratios": lambda w, b: (w / b[:, None]).nanmean(0),
+        "times": lambda w, b: w[b.abs().argmax()] * b.abs().max(),
+    },
+    "agreement": {
+        "no bias": lambda x, d, w, b: ((x @ w.T > 0) == (d != 0)).double().mean(),
+        "slopes above zero": lambda x, d, w, b: ((x @ w.T + b > 0) == (d > 0)).double().mean(),
+        "on only": lambda x, d, w, b: (d != 0)[x @ w.T + b > 0].double().mean(),
+        "as many": lambda x, d, w, b: 1 - ((x @ w.T + b > 0).sum() - (d != 0).sum()).abs() / 6.0,
+    },
+    "whole_counts": {
+        "rounded alone": lambda p, g, n: (n * (p - g)).round(),
+        "sign": lambda p, g, n: solutions.whole_counts(p, -g, n),
+        "shares": lambda p, g, n: p - g,
+        "all to one": lambda p, g, n: (n * (p - g)).floor().index_add(
+            0, (n * (p - g)).argmax()[None], (n - (n * (p - g)).floor().sum())[None]),
+    },
     "cosine_distance": {
         "cosine": lambda m, o: sum((a * b).sum() for a, b in zip(m, o, strict=True)) / (
             sum(a.square().sum() for a in m) * sum(b.square().sum() for b in o)).sqrt(),

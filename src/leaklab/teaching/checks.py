@@ -115,6 +115,44 @@ def class_share(attempt: Callable) -> None:
     ])
 
 
+def divide_out(attempt: Callable) -> None:
+    """Check ``attempt(weight_gradient, bias_gradient)``: shapes (neurons, features), (neurons,)."""
+    run_cases(attempt, [
+        Case((tensor([[2.0, 6.0], [0.0, 0.0], [-1.0, -3.0]]), tensor([2.0, 0.0, -1.0])),
+             tensor([1.0, 3.0]), "Each row is the record times the row's bias gradient."),
+        Case((tensor([[0.2, 0.5], [1.1, 2.1], [-4.0, -8.0]]), tensor([0.1, 0.5, -2.0])),
+             tensor([2.0, 4.0]), "Rounding weighs least in the row whose bias gradient is "
+             "largest, whatever its sign."),
+    ])
+
+
+def agreement(attempt: Callable) -> None:
+    """Check ``attempt(records, slopes, weights, bias)``; slopes (records, neurons)."""
+    records, bias = tensor([[1.0, 0.0], [0.0, 1.0]]), tensor([0.0, -1.0, 2.0])
+    weights = tensor([[1.0, -1.0], [2.0, 2.0], [-1.0, -1.0]])
+    true = tensor([[0.3, -0.2, 0.1], [0.0, 0.1, -0.4]])
+    run_cases(attempt, [
+        Case((records, true, weights, bias), tensor(1.0), "The first record switches on all three "
+             "neurons, the second all but the first; there the slopes are not zero."),
+        Case((records, tensor([[0.3, 0.0, 0.1], [0.2, 0.1, -0.4]]), weights, bias), tensor(4 / 6),
+             "Two of the six pairs contradict: on with a slope of zero, off with another."),
+        Case((records, true.flip(0), weights, bias), tensor(4 / 6),
+             "Records and slopes belong together row by row."),
+    ])
+
+
+def whole_counts(attempt: Callable) -> None:
+    """Check ``attempt(said, bias_gradient, batch_size)``: tensors (classes,) and a number."""
+    run_cases(attempt, [
+        Case((tensor([0.5, 0.5]), tensor([-0.25, 0.25]), 4), tensor([3.0, 1.0]),
+             "The share is what the model says minus the bias gradient; times four records."),
+        Case((tensor([0.3, 0.3, 0.4]), tensor([-0.1, -0.09, 0.19]), 6), tensor([3.0, 2.0, 1.0]),
+             "2.4, 2.34 and 1.26 rounded alone make five: the sixth goes to the largest rest."),
+        Case((tensor([0.4, 0.3, 0.3]), tensor([0.04, -0.04, 0.0]), 5), tensor([2.0, 2.0, 1.0]),
+             "1.8, 1.7 and 1.5: whole parts first, then one each to the two largest rests."),
+    ])
+
+
 def cosine_distance(attempt: Callable) -> None:
     """Check ``attempt(mine, observed)``: two gradients, lists of tensors."""
     along, across = [tensor([3.0]), tensor([0.0, 4.0])], [tensor([4.0]), tensor([0.0, -3.0])]

@@ -43,6 +43,27 @@ def class_share(said, before, after, learning_rate):
     return said + (after - before) / learning_rate
 
 
+def divide_out(weight_gradient, bias_gradient):
+    """The one record behind the gradient of a dense layer, by the row of least rounding."""
+    row = bias_gradient.abs().argmax()
+    return weight_gradient[row] / bias_gradient[row]
+
+
+def agreement(records, slopes, weights, bias):
+    """Share of pairs of record and neuron that are on where the slope is not zero, else off."""
+    on = records @ weights.T + bias > 0
+    return (on == (slopes != 0)).double().mean()
+
+
+def whole_counts(said, bias_gradient, batch_size):
+    """Records of each class, by largest remainder, so that they sum to the batch."""
+    exact = batch_size * (said - bias_gradient)
+    counts = exact.floor()
+    rest = batch_size - int(counts.sum())
+    counts[(exact - counts).argsort(descending=True)[:rest]] += 1
+    return counts
+
+
 def cosine_distance(mine, observed):
     """One minus the cosine over all tensors together."""
     dot = sum((a * b).sum() for a, b in zip(mine, observed, strict=True))
