@@ -1,0 +1,207 @@
+r"""What a dense layer gives away by arithmetic: one record exactly, or the features of a batch.
+
+The gradient of the loss with respect to a linear layer's weights is the outer product of
+:math:`D = \partial L / \partial Z` with what went in. For one record, each row of it is the record
+times the bias gradient of that row: divide, and there it is (:func:`single_record`). For the last
+layer of a classifier D is what the model answers minus the labels, and the answer depends on the
+features sought: an equation to solve (:func:`last_layer_features`). Whole batches through a first
+layer with ReLU are in :mod:`leaklab.attacks.spear`.
+
+Threat model: a passive observer of a ``View`` of one hospital's single step of plain SGD, learning
+rate known; for the features of a batch also the labels, in any order.
+
+Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987) for the ratio; Geiping et al. (2020,
+arXiv:2003.14053, Proposition 3.1) for any layer in the network. Solving for the features of a batch
+combines published parts, the outer product above and labels read off before it, and is this
+package's own.
+
+Where it fails: a layer without bias; more than one record, for the ratio; for the features of a
+batch as many records as classes, a label that occurs three times, several local steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor, nn
+from torch.func import jacfwd
+from torch.nn.functional import one_hot
+
+from leaklab.attacks.layers import DenseGradient, dense_gradient, dense_layers
+from leaklab.attacks.spear.proof import labels_behind, slopes_of
+from leaklab.runtime import generator
+from leaklab.updates import Recovered, View
+
+SURE = 8.0  # standard deviations of the noise that an entry may be off
+MOST_ROUNDS = 200
+SETTLED = 1e-13  # change of a logit at which the fixed point is reached
+STARTS = 8
+MOST_UNKNOWNS = 400  # logits that are solved for at once
+MOVED = 0.01
+
+
+def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> Recovered:
+    r"""The one record behind ``view``, as it enters linear layer ``layer``; shape (1, features).
+
+    :math:`x = G_k / g_k`, with G the weight gradient, g the bias gradient, and k the row of the
+    largest :math:`|g_k|`. ``layer`` defaults to the first linear layer that runs.
+
+    ``certificate``: all rows give the same ratio within the noise of the gradient, and the model
+    run on the record with some label gives the very gradient; ``labels`` is that label. The second
+    point matters: the two rows of a last layer for two classes always give the same ratio, of a
+    batch a mixture. Where it cannot be tried (several local steps; a layer that neither takes the
+    model's input nor gives its output), more than two rows must agree. ``score`` is minus the
+    largest deviation, in standard deviations of the noise.
+
+    Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
+    """
+    seen = dense_gradient(model, view, layer)
+    k = int(seen.gradient[:, -1].abs().argmax())
+    pivot = seen.gradient[k, -1]
+    if pivot == 0:
+        return Recovered(seen.gradient[k:k + 1, :-1].to(seen.like),
+                         score=torch.full((1,), -torch.inf).to(seen.like),
+                         certificate=torch.zeros(1, dtype=torch.bool, device=seen.like.device))
+    record = seen.gradient[k] / pivot
+    share = seen.gradient[:, -1:] / pivot
+    # How far noise may carry an entry from its multiple of row k: its own, that of row k, and
+    # that of the two bias entries.
+    spread = (seen.noise.square() + (share * seen.noise[k]).square()
+              + (record * seen.noise[:, -1:]).square()
+              + (record * share * seen.noise[k, -1]).square()).sqrt()
+    worst = ((seen.gradient - share * seen.gradient[k]).abs() / spread)[:, :-1].max()
+    slopes = replace(slopes_of(seen, record[None]), spread=spread[k].max()[None] / pivot.abs())
+    tried, labels = labels_behind(model, view, seen, record[None, :-1], slopes)
+    complete = labels is not None if tried else len(seen.gradient) > 2
+    certain = bool(worst < SURE) and complete
+    return Recovered(record[None, :-1].to(seen.like), labels, -worst[None].to(seen.like),
+                     torch.tensor([certain], device=seen.like.device))
+
+
+def last_layer_features(
+    model: nn.Module, view: View, labels: Tensor | None = None
+) -> Recovered:
+    r"""What entered the last linear layer, one row a record in the order of ``labels``.
+
+    With W, b the layer, P the probabilities of the B records, Y their labels, H the features
+    sought and :math:`A = (P - Y)/B`, the gradients are :math:`G = A^\top H` and
+    :math:`g = A^\top 1`. From :math:`P = \mathrm{softmax}(b)` on, H is solved for by least squares
+    and :math:`P \leftarrow \mathrm{softmax}(H W^\top + b)` in turn. Where that does not settle on
+    an answer, the logits Z are sought that solve
+    :math:`A(Z)^\top (Z - b) = G W^\top,\ A(Z)^\top 1 = g`, from several starts.
+
+    Exact where one full-batch step was taken on fewer records than classes: rows of A sum to
+    zero, so as many as classes are dependent. Distinct labels and small weights, as before
+    training, let the first way settle. Of a label that occurs twice, only the difference between
+    the two answers parts the records: it takes the second way, the two come in either order, and
+    the noise is multiplied by a thousand; three are beyond float32. ``labels`` default to those
+    of ``view.knowledge``; the guess has shape (B, features).
+
+    ``certificate``, all records or none: H and P give both gradients within their noise, and noise
+    of that size moves no record by more than a hundredth. ``score``, one a record: minus
+    the share by which it did move.
+
+    Raises ``ValueError`` for labels that are unknown or no classes of the layer, and as
+    :func:`leaklab.attacks.layers.dense_gradient` does.
+    """
+    seen = dense_gradient(model, view, dense_layers(model)[-1])
+    labels = _checked(view.knowledge.labels if labels is None else labels, len(seen.gradient))
+    truth = one_hot(labels.to(seen.gradient.device), len(seen.gradient)).to(seen.gradient)
+    draw = generator("starts of last_layer_features")
+    logits = _settle(seen, truth)
+    if not _explains(seen, truth, logits) and truth.numel() <= MOST_UNKNOWNS:
+        starts = (0.1 * torch.randn(truth.shape, generator=draw).to(truth) for _ in range(STARTS))
+        tried = (_solve(seen, truth, seen.weights[:, -1] + start) for start in starts)
+        logits = next((found for found in tried if _explains(seen, truth, found)), logits)
+    features, moved = _features(seen, truth, logits), torch.ones_like(truth[:, 0])
+    if certain := _explains(seen, truth, logits):
+        shaken = torch.randn(seen.noise.shape, generator=draw).to(truth) * seen.noise
+        again = replace(seen, gradient=seen.gradient + shaken)
+        solved = _settle(again, truth, logits)
+        if not _explains(again, truth, solved):
+            solved = _solve(again, truth, logits)
+        moved = (_features(again, truth, solved) - features).norm(dim=1) / features.norm(dim=1)
+        certain = bool((moved < MOVED).all())
+    return Recovered(features.to(seen.like), labels, -moved.to(seen.like),
+                     torch.full((len(truth),), certain, device=seen.like.device))
+
+
+def feature_target(
+    model: nn.Module, view: View, labels: Tensor | None = None
+) -> tuple[str, Tensor] | None:
+    """The last linear layer and what entered it, (B, features), where that is certain.
+
+    For gradient matching, which the pair draws to the right features; ``None`` otherwise.
+    Raises ``ValueError`` as :func:`last_layer_features` does.
+    """
+    found = last_layer_features(model, view, labels)
+    return (dense_layers(model)[-1], found.guess) if found.certificate.all() else None
+
+
+def _checked(labels: Tensor | None, classes: int) -> Tensor:
+    if labels is None or len(labels) == 0:
+        raise ValueError("labels: unknown, expected one a record (leaklab.attacks.labels may "
+                         "read them off the update)")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"labels: from {int(labels.min())} to {int(labels.max())} given, "
+                         f"expected 0 to {classes - 1}")
+    return labels
+
+
+def _slopes(truth: Tensor, logits: Tensor) -> Tensor:
+    """A, the gradient of the mean loss by the logits; shape (records, classes)."""
+    return (torch.softmax(logits, 1) - truth) / len(truth)
+
+
+def _features(seen: DenseGradient, truth: Tensor, logits: Tensor) -> Tensor:
+    return torch.linalg.pinv(_slopes(truth, logits).T, rtol=1e-9) @ seen.gradient[:, :-1]
+
+
+def _settle(seen: DenseGradient, truth: Tensor, logits: Tensor | None = None) -> Tensor:
+    """Logits where features from probabilities and probabilities from features agree."""
+    weights, bias = seen.weights[:, :-1], seen.weights[:, -1]
+    logits = bias.expand_as(truth) if logits is None else logits
+    for _ in range(MOST_ROUNDS):
+        before, logits = logits, _features(seen, truth, logits) @ weights.T + bias
+        if (logits - before).abs().max() < SETTLED or not logits.isfinite().all():
+            break
+    return logits
+
+
+def _solve(seen: DenseGradient, truth: Tensor, start: Tensor) -> Tensor:
+    """Logits that solve the two equations of :func:`last_layer_features`, by least squares."""
+    bias, sums = seen.weights[:, -1], seen.gradient[:, -1]
+    products = seen.gradient[:, :-1] @ seen.weights[:, :-1].T
+    scale = products.abs().max().clamp_min(1e-30)
+
+    def residual(flat: Tensor) -> Tensor:
+        logits = flat.reshape(truth.shape)
+        slopes = _slopes(truth, logits)
+        return torch.cat([(slopes.T @ (logits - bias) - products).flatten() / scale,
+                          len(truth) * (slopes.sum(0) - sums)])
+
+    def at(flat):
+        return torch.from_numpy(flat).to(truth)
+
+    found = least_squares(lambda z: residual(at(z)).cpu().numpy(), start.flatten().cpu().numpy(),
+                          jac=lambda z: jacfwd(residual)(at(z)).cpu().numpy(),
+                          ftol=1e-15, xtol=1e-15, gtol=1e-15, max_nfev=MOST_ROUNDS)
+    return at(found.x).reshape(truth.shape)
+
+
+def _explains(seen: DenseGradient, truth: Tensor, logits: Tensor) -> bool:
+    """Whether the features behind ``logits`` lead to them and to both gradients."""
+    slopes = _slopes(truth, logits)
+    if not slopes.isfinite().all() or torch.linalg.matrix_rank(slopes, rtol=1e-9) < len(truth):
+        return False
+    features = _features(seen, truth, logits)
+    implied = _slopes(truth, features @ seen.weights[:, :-1].T + seen.weights[:, -1])
+    inputs = torch.cat([features, torch.ones_like(features[:, :1])], 1)
+    # The client's own probabilities are rounded, which the inputs multiply.
+    own = 8 * torch.finfo(seen.like.dtype).eps * (slopes.abs().T @ inputs.norm(dim=1))
+    left = (seen.gradient - implied.T @ inputs).norm(dim=1)
+    sums = (seen.gradient[:, -1] - implied.sum(0)).abs()
+    return bool((left < 2 * seen.noise.norm(dim=1) + own).all()
+                and (sums < SURE * seen.noise[:, -1] + own).all())
