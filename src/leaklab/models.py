@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,40 @@ def lenet(
         for parameter in net.parameters():
             nn.init.uniform_(parameter, -0.5, 0.5)
         return net
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions and a way around them."""
+
+    def __init__(self, before: int, after: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
+            nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after))
+        alike = stride == 1 and before == after
+        self.around = nn.Identity() if alike else nn.Sequential(
+            nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.around(x))
+
+
+def resnet18(
+    generator: torch.Generator, *, channels: int = 1, num_classes: int = 2
+) -> nn.Sequential:
+    """ResNet-18 (He et al., 2016, arXiv:1512.03385) for images of 64 pixels a side or more.
+
+    Input (n, channels, height, width), output logits (n, num_classes); 11.2 million weights.
+    """
+    widths = (64, 64, 128, 256, 512)
+    with isolated_rng(generator):
+        stages = [nn.Sequential(_Block(before, after, 1 if before == after else 2),
+                                _Block(after, after, 1))
+                  for before, after in pairwise(widths)]
+        return nn.Sequential(
+            nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(64),
+            nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1), *stages,
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes))
 
 
 @torch.no_grad()

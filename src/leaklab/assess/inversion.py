@@ -59,12 +59,12 @@ class Judgement:
     identified: Tensor
 
 
-def halves(dataset: Dataset, seed: int) -> Halves:
+def halves(dataset: Dataset, seed: int, device: torch.device | str = "cpu") -> Halves:
     """Split the patients of ``dataset`` in two; each seed another split."""
     private, public = hospitals.train_test(dataset, 0.5, np.random.default_rng(seed))
     order = np.random.default_rng((seed, 1)).permutation(len(private))
     private = private.take(order)  # the first ones are the victims
-    return Halves(*(torch.tensor(part) for part in (private.inputs, private.targets,
+    return Halves(*(torch.tensor(part).to(device) for part in (private.inputs, private.targets,
                                                     public.inputs, public.targets)))
 
 
