@@ -64,8 +64,8 @@ def halves(dataset: Dataset, seed: int, device: torch.device | str = "cpu") -> H
     private, public = hospitals.train_test(dataset, 0.5, np.random.default_rng(seed))
     order = np.random.default_rng((seed, 1)).permutation(len(private))
     private = private.take(order)  # the first ones are the victims
-    return Halves(*(torch.tensor(part).to(device) for part in (private.inputs, private.targets,
-                                                    public.inputs, public.targets)))
+    return Halves(*(torch.tensor(part).to(device) for part in (
+        private.inputs, private.targets, public.inputs, public.targets)))
 
 
 def sent(
@@ -87,6 +87,7 @@ def judge(guess: Tensor, victims: Tensor, labels: Tensor, known: Halves) -> Judg
     guess = guess[reconstruction.match(guess, victims)]
     flat = reconstruction.mean_image(known.public, len(victims))
     by_class = reconstruction.class_mean_images(known.public, known.public_labels, labels)
+    by_class = by_class[reconstruction.match(by_class, victims)]  # as favourable as to the guess
     priors = [reconstruction.psnr(prior, victims) for prior in (flat, by_class)]
     nearest = reconstruction.nearest_public(victims, known.public)
     score = reconstruction.psnr(guess, victims)
