@@ -260,8 +260,8 @@ def test_every_source_can_be_looked_up_and_is_cited():
              for key in keys.split(",")}
     for entry in entries:
         key = re.match(r"\w+\{([^,]+),", entry)[1]
-        ids = re.findall(r"^ *(?:doi|eprint) = \{(.+?)\}", entry, flags=re.M)
-        assert ids, f"{key}: no doi and no eprint"
+        ids = re.findall(r"^ *(?:doi|eprint|url) = \{(.+?)\}", entry, flags=re.M)
+        assert ids, f"{key}: no doi, no eprint and no url"
         assert key in cited or any(i in text for i in ids), f"{key}: cited nowhere"
 
 
