@@ -1,0 +1,123 @@
+"""Benchmarks: what they record follows from what they measured, and names whom they ran against."""
+
+import datetime
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import gradient_matching as bench  # noqa: E402
+import tune_gradient_matching as tune  # noqa: E402
+from peers.stopwatch import Trace, decibels  # noqa: E402
+
+from leaklab.data.download import DataUnavailable  # noqa: E402
+
+RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict:
+    if not bench.RESULT.exists():
+        pytest.skip("not recorded: make bench NAME=gradient_matching")
+    return json.loads(bench.RESULT.read_text())
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_has_the_form_and_comes_from_a_benchmark(path):
+    result = json.loads(path.read_text())
+    assert {"what", "sizes", "figures", "peer", "ratio", "machine", "date"} <= set(result)
+    assert set(result["ratio"]) == set(result["figures"])
+    assert datetime.date.fromisoformat(result["date"])
+    assert (BENCHMARKS / path.name).with_suffix(".py").exists()
+
+
+def test_recorded_ratios_follow_from_the_figures(recorded):
+    for name, figures in recorded["figures"].items():
+        assert bench.ratio(figures["sides"]) == recorded["ratio"][name], name
+
+
+def test_every_condition_is_recorded_for_every_source_that_was_there(recorded):
+    sources = [source for source in bench.SOURCES if source not in recorded["skipped"]]
+    assert list(recorded["figures"]) == [f"{source}, {bench.name_of(*condition)}"
+                                         for source in sources for condition in bench.CONDITIONS]
+    for name, figures in recorded["figures"].items():
+        size = int(name.split()[-1])
+        sides = [side["side"] for side in figures["sides"]]
+        peers = ["default", "l_bfgs", "tuned", "fairest", "sharpest"]
+        features = [] if ", 2 classes" in name else ["ours_features"]  # repeated labels: none
+        assert sides == ["ours", *features, *peers]
+        assert {s["runs"] for s in figures["sides"]} == {len(bench.SEEDS) * bench.BATCHES[size]}
+
+
+def test_the_peer_is_named_with_its_version_and_the_settings_it_ran_with(recorded):
+    assert "breaching 0.1.2" in recorded["peer"]
+    assert recorded["peer settings"] == json.loads(bench.SETTINGS.read_text())
+
+
+@pytest.mark.parametrize(("values", "expected"), [
+    ([3.0, 1.0, 2.0], [2.0, 1.0, 3.0]),
+    ([1.0, None, 3.0], [3.0, 1.0, None]),  # never is later than any time
+    ([None, None, 3.0], [None, 3.0, None]),
+    ([1.0, None], [None, 1.0, None]),
+])
+def test_a_run_that_never_got_there_counts_as_the_slowest(values, expected):
+    assert bench.spread(values) == expected
+
+
+def test_the_ratio_is_the_peers_time_over_ours_and_says_never():
+    def side(name, seconds):
+        reached = {} if seconds is None else {"30": {"evaluations": 1, "seconds": seconds}}
+        return bench.row(name, [{"reached": reached, "final": 20.0, "seconds": 1.0}])
+
+    sides = [side("ours", 0.5), side("default", None), side("fairest", 0.4)]
+    assert bench.ratio(sides) == {"ours": {"default": "never", "fairest": 0.8}}
+    assert bench.ratio([side("ours", None), sides[2]]) == {"ours": {"fairest": "ours never"}}
+
+
+def test_the_trace_finds_the_first_evaluation_past_a_threshold_in_any_order_of_images():
+    truth = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    network, trace = nn.Identity(), Trace(truth, budget=4)
+    trace.follow(network)
+    for error in (0.2, 0.09, 0.02, 0.01, 0.0):  # 14, 21, 34 and 40 dB; the last is not counted
+        network((truth + error).flip(0))
+    figures = trace.figures(truth + 0.01)
+    assert figures["evaluations"] == 4
+    assert {k: v["evaluations"] for k, v in figures["reached"].items()} == {"20": 2, "30": 3}
+    assert figures["final"] == pytest.approx(40, abs=0.5)
+    assert decibels(truth.flip(0), truth) == decibels(truth, truth)
+
+
+@pytest.mark.parametrize("source", bench.SOURCES)
+def test_settings_are_chosen_on_images_that_are_not_reported(source):
+    try:
+        reported, held_out = (bench.images(source, held)[0] for held in (False, True))
+    except DataUnavailable as reason:
+        pytest.skip(str(reason).splitlines()[0])
+    assert not {image.numpy().tobytes() for image in reported} & {
+        image.numpy().tobytes() for image in held_out}
+    largest = max(size * count for size, count in bench.BATCHES.items())
+    assert largest <= bench.IMAGES
+
+
+def test_the_walk_keeps_a_turn_only_where_it_is_better():
+    def score(knobs):
+        return (knobs["a"] - 3) ** 2 + knobs.get("b", 5), 0
+
+    assert tune.walk({"a": 0}, [{"a": 2}, {"a": 9}, {"b": 1}, {"a": 3}], score) == {"a": 3, "b": 1}
+
+
+def test_both_sides_are_given_the_gradient_of_the_batch():
+    case = bench.Case("synthetic", "gelu", 4, 10, batch=0, seed=0)
+    network, view, truth = bench.victim(case)
+    labels = view.knowledge.labels
+    assert len(labels.unique()) == 4
+    loss = nn.functional.cross_entropy(network(truth), labels)
+    slopes = torch.autograd.grad(loss, list(network.parameters()))
+    for (name, observed), slope in zip(bench.mean_gradient(network, view).items(), slopes,
+                                       strict=True):
+        torch.testing.assert_close(observed, slope, atol=1e-5, rtol=1e-3, msg=name)
