@@ -42,6 +42,18 @@ def item(value: float, x: float, **setting) -> Evidence:
         setting={"rounds": x, **setting})
 
 
+def test_a_scatter_puts_each_group_where_it_was_measured_in_a_mark_of_its_own():
+    points = {"a": np.array([[0.0, 1.0], [2.0, 3.0]]), "b": np.array([[4.0, 5.0]])}
+    plots.use_style()
+    ax = plots.scatter(points, legend="kind", xlabel="x", ylabel="y", title="t")
+    assert [line.get_xydata().tolist() for line in ax.get_lines()] == [p.tolist() for p in
+                                                                       points.values()]
+    assert len({line.get_marker() for line in ax.get_lines()}) == 2
+    (legend,) = ax.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert legend.get_title().get_text() == "kind"
+
+
 def test_an_interval_chart_puts_values_bars_and_runs_where_they_were_measured():
     ax = plots.interval_chart({"a": [item(0.5, 1), item(0.7, 10)]}, x="rounds", xlabel="round",
                               ylabel="y", title="t", guess=0.3, log=True)

@@ -20,7 +20,7 @@ from browser import FLAGS, find_chromium
 from leaklab.federation import Hospital
 from leaklab.teaching import checks, solutions
 from leaklab.teaching.scrubber import scrubber
-from leaklab.teaching.show import show_source
+from leaklab.teaching.show import fields, show_source
 
 
 def sheet_of(page: str) -> np.ndarray:
@@ -203,6 +203,15 @@ def test_show_source_shows_the_code():
     assert listing._repr_html_() == show_source(solutions.fedprox_gradient)._repr_html_()
     with pytest.raises(TypeError, match="function: 3 given"):
         show_source(3)
+
+
+def test_fields_show_the_digits_in_which_they_are_written(capsys):
+    fields(("age", "bp"), ("years", "mm Hg"), (1, 0.01), (59.0, 101.0), (59.3, 100.994))
+    assert capsys.readouterr().out == (
+        "age years  true        59  read        59\n"
+        "bp  mm Hg  true    101.00  read    100.99\n")
+    with pytest.raises(ValueError, match="argument 5"):
+        fields(("age",), ("years",), (1,), (59.0,), ())
 
 
 def test_the_style_tells_lines_apart_without_colour():

@@ -123,6 +123,20 @@ def reading_chart(groups: Mapping[str, Evidence], *, xlabel: str, ylabel: str,
     return ax
 
 
+def scatter(groups: Mapping[str, np.ndarray], *, legend: str, xlabel: str, ylabel: str,
+            title: str) -> Axes:
+    """Points in a plane, shape (n, 2) a group, each group in one colour and marker.
+
+    The legend, headed ``legend``, stands beside the plane, where it hides no point.
+    """
+    fig, ax = plt.subplots(figsize=(6, 3.6))
+    for label, points in groups.items():
+        ax.plot(*points.T, linestyle="none", alpha=0.6, label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    fig.legend(title=legend, loc="outside right upper")
+    return ax
+
+
 def grouped_bars(
     names: Sequence[str], groups: Mapping[str, Sequence[float]], *, ylabel: str, title: str,
 ) -> Axes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from IPython.display import Code
 
@@ -29,3 +30,15 @@ def estimates(items: Mapping[str, Evidence], form: str = ".3f") -> None:
     for label, item in items.items():
         guess = f"   guess {item.baseline:{form}}" if item.baseline else ""
         print(f"{label:{width}s}  {item.estimate(form)}{guess}")
+
+
+def fields(names: Sequence[str], units: Sequence[str], steps: Sequence[float],
+           true: Sequence[float], read: Sequence[float]) -> None:
+    """Print the fields of one record as they are and as they were read, a line each.
+
+    ``steps`` are those in which the fields are written: no digit beyond them is shown.
+    """
+    for name, unit, step, *values in zip(names, units, steps, true, read, strict=True):
+        digits = max(0, math.ceil(-math.log10(step)))
+        a, b = (f"{value:9.{digits}f}" for value in values)
+        print(f"{name:{max(map(len, names))}s} {unit:{max(map(len, units))}s}  true {a}  read {b}")
