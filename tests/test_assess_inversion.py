@@ -1,4 +1,4 @@
-"""The protocol of the reconstructions: disjoint patients, priors without the update, fair scores."""
+"""The protocol: disjoint patients, priors without the update, fair scores."""
 
 import numpy as np
 import pytest
