@@ -30,7 +30,7 @@ from torch.func import jacfwd
 from torch.nn.functional import one_hot
 
 from leaklab.attacks.layers import DenseGradient, dense_gradient, dense_layers
-from leaklab.attacks.spear.proof import labels_behind, slopes_of
+from leaklab.attacks.spear.proof import RESOLVED, labels_behind, slopes_of
 from leaklab.runtime import generator
 from leaklab.updates import Recovered, View
 
@@ -48,12 +48,13 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     :math:`x = G_k / g_k`, with G the weight gradient, g the bias gradient, and k the row of the
     largest :math:`|g_k|`. ``layer`` defaults to the first linear layer that runs.
 
-    ``certificate``: all rows give the same ratio within the noise of the gradient, and the model
-    run on the record with some label gives the very gradient; ``labels`` is that label. The second
-    point matters: the two rows of a last layer for two classes always give the same ratio, of a
-    batch a mixture. Where it cannot be tried (several local steps; a layer that neither takes the
-    model's input nor gives its output), more than two rows must agree. ``score`` is minus the
-    largest deviation, in standard deviations of the noise.
+    ``certificate``: all rows give the same ratio within the noise of the gradient, which is small
+    enough to tell an input of 0 from one of 0.1; and the model run on the record with some label
+    gives the very gradient; ``labels`` is that label. The last point matters: the two rows of a
+    last layer for two classes always give the same ratio, of a batch a mixture. Where it cannot be
+    tried (several local steps; a layer that neither takes the model's input nor gives its output),
+    more than two rows must agree. ``score`` is minus the largest deviation, in standard deviations
+    of the noise.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
     """
@@ -75,7 +76,9 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     slopes = replace(slopes_of(seen, record[None]), spread=spread[k].max()[None] / pivot.abs())
     tried, labels = labels_behind(model, view, seen, record[None, :-1], slopes)
     complete = labels is not None if tried else len(seen.gradient) > 2
-    certain = bool(worst < SURE) and complete
+    # of a record that the model already fits little but noise is left, which agrees with anything
+    resolved = SURE * seen.noise[k].max() < RESOLVED * pivot.abs()
+    certain = bool(worst < SURE) and bool(resolved) and complete
     return Recovered(record[None, :-1].to(seen.like), labels, -worst[None].to(seen.like),
                      torch.tensor([certain], device=seen.like.device))
 
