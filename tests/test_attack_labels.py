@@ -1,16 +1,29 @@
 """Label shares off the last bias: exact where the algebra is, refused where it does not hold."""
 
+import dataclasses
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 from torch import nn
 
-from leaklab.attacks.labels import asked_shares, class_shares, last_bias, mean_prediction
+from leaklab.attacks.labels import (
+    asked_shares,
+    class_shares,
+    label_counts,
+    largest_remainder,
+    last_bias,
+    mean_prediction,
+    sign_rule,
+)
 from leaklab.federation import Hospital, client_views, fed_avg, public_views, server_views
-from leaklab.models import logistic_regression, small_cnn
+from leaklab.models import conv_net, logistic_regression, mlp, small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining
+from local_training import view_of
 
 ONE_STEP = LocalTraining(learning_rate=0.2)
 
@@ -111,3 +124,117 @@ def test_asking_works_for_every_view_and_follows_a_trained_model():
     for view in (*server_views(step), *public_views(step)):
         guess = asked_shares(net, view, auxiliary=member.inputs).guess
         torch.testing.assert_close(guess, torch.tensor([0.75, 0.25]), atol=0.03, rtol=0)
+
+
+# --- One record, and whole numbers of records -------------------------------------------------
+
+
+def digits():
+    images, labels = load_digits(return_X_y=True)
+    return torch.tensor(images.reshape(-1, 1, 8, 8) / 16, dtype=torch.float32), torch.tensor(labels)
+
+
+def untrained(seed=0, **network):
+    return conv_net(generator("weights", seed), size=8, **network)
+
+
+@pytest.mark.parametrize("label", range(4))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_record_gives_its_label_by_a_sign(label, dtype):
+    net = mlp(generator("weights"), num_features=6, num_classes=4).to(dtype)
+    record = torch.randn(1, 6, generator=generator("record")).to(dtype)
+    answer = sign_rule(net, view_of(net, record, torch.tensor([label])))
+    assert answer.guess.tolist() == [label] and answer.certificate.all()
+    given_up = 1 - torch.softmax(net(record), 1)[0, label].detach()
+    torch.testing.assert_close(answer.score, given_up[None], atol=1e-4, rtol=0)
+
+
+def test_two_labels_and_a_turned_sign_are_not_one_record():
+    net = mlp(generator("weights"), num_features=6, num_classes=4)
+    records = torch.randn(2, 6, generator=generator("records"))
+    assert not sign_rule(net, view_of(net, records, torch.tensor([0, 3]))).certificate.any()
+    view = view_of(net, records[:1], torch.tensor([2]))
+    turned = dataclasses.replace(view, before=view.after, after=view.before)
+    answer = sign_rule(net, turned)
+    assert not answer.certificate.any() and answer.guess.tolist() != [2]
+
+
+@pytest.mark.parametrize("public", [False, True])
+@pytest.mark.parametrize("size", [1, 4, 16, 64])
+def test_counts_are_right_before_training(size, public):
+    images, labels = digits()
+    right = []
+    for seed in range(5):
+        net, draw = untrained(seed), torch.randperm(len(images), generator=generator(size, seed))
+        own = draw[:size]
+        view = view_of(net, images[own], labels[own])
+        outside = images[draw[-100:]] if public else None
+        found = label_counts(net, view, batch_size=size, auxiliary=outside).guess
+        wrong = (found - torch.bincount(labels[own], minlength=10)).abs().sum() / 2
+        right.append(1 - float(wrong) / size)
+    assert sum(right) / 5 >= 0.98
+
+
+def test_counts_of_one_class_and_of_renamed_classes():
+    images, _ = digits()
+    net, labels = untrained(), torch.tensor([5] * 6 + [1] * 3)
+    counts = label_counts(net, view_of(net, images[:9], labels), batch_size=9).guess
+    assert counts.tolist() == [0, 3, 0, 0, 0, 6, 0, 0, 0, 0]
+    names = torch.randperm(10, generator=generator("names"))
+    head = net[-1]
+    with torch.no_grad():
+        head.weight[names], head.bias[names] = head.weight.clone(), head.bias.clone()
+    renamed = label_counts(net, view_of(net, images[:9], names[labels]), batch_size=9).guess
+    assert torch.equal(renamed[names], counts)
+
+
+def test_the_wrong_sign_miscounts():
+    images, labels = digits()
+    net = untrained()
+    view = view_of(net, images[:16], labels[:16])
+    turned = dataclasses.replace(view, before=view.after, after=view.before)
+    truth = torch.bincount(labels[:16], minlength=10)
+    assert torch.equal(label_counts(net, view, batch_size=16).guess, truth)
+    assert not torch.equal(label_counts(net, turned, batch_size=16).guess, truth)
+
+
+def test_a_batch_of_none_is_refused():
+    net = untrained()
+    view = view_of(net, torch.zeros(1, 1, 8, 8), torch.tensor([0]))
+    with pytest.raises(ValueError, match="batch_size: 0 given, expected 1 or more"):
+        label_counts(net, view, batch_size=0)
+
+
+def whole_points(classes, total):
+    points = itertools.product(range(total + 1), repeat=classes)
+    return torch.tensor([point for point in points if sum(point) == total], dtype=torch.float64)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4), st.integers(0, 6))
+def test_rounding_is_the_nearest_whole_point(weights, total):
+    shares = torch.tensor(weights, dtype=torch.float64) + 1e-3
+    shares = shares / shares.sum()
+    found = largest_remainder(shares, total)
+    assert int(found.sum()) == total and (found >= 0).all()
+    assert ((found - shares * total).abs() < 1 + 1e-6).all(), "quota: never off by one or more"
+    points = whole_points(len(shares), total)
+    for order in (1, 2):
+        least = torch.linalg.vector_norm(points - shares * total, order, dim=1).min()
+        own = torch.linalg.vector_norm(found - shares * total, order)
+        assert own == pytest.approx(float(least), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=6), st.integers(0, 50))
+def test_any_shares_become_counts(shares, total):
+    found = largest_remainder(torch.tensor(shares), total)
+    assert int(found.sum()) == total and (found >= 0).all() and found.dtype == torch.int64
+    assert torch.equal(found, largest_remainder(found.double() / max(total, 1), total)) or not total
+
+
+def test_equal_remainders_go_to_the_lower_class_and_nan_is_refused():
+    assert largest_remainder(torch.full((3,), 1 / 3), 4).tolist() == [2, 1, 1]
+    assert largest_remainder(torch.tensor([0.6, 0.6, -0.2]), 2).tolist() == [1, 1, 0]
+    with pytest.raises(ValueError, match="expected finite shares"):
+        largest_remainder(torch.tensor([torch.nan, 1.0]), 2)

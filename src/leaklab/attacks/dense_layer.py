@@ -26,7 +26,6 @@ from dataclasses import replace
 import torch
 from scipy.optimize import least_squares
 from torch import Tensor, nn
-from torch.func import jacfwd
 from torch.nn.functional import one_hot
 
 from leaklab.attacks.layers import DenseGradient, dense_gradient, dense_layers
@@ -114,7 +113,8 @@ def last_layer_features(
     truth = one_hot(labels.to(seen.gradient.device), len(seen.gradient)).to(seen.gradient)
     draw = generator("starts of last_layer_features")
     logits = _settle(seen, truth)
-    if not _explains(seen, truth, logits) and truth.numel() <= MOST_UNKNOWNS:
+    solvable = len(truth) < truth.shape[1] and truth.numel() <= MOST_UNKNOWNS
+    if solvable and not _explains(seen, truth, logits):
         starts = (0.1 * torch.randn(truth.shape, generator=draw).to(truth) for _ in range(STARTS))
         tried = (_solve(seen, truth, seen.weights[:, -1] + start) for start in starts)
         logits = next((found for found in tried if _explains(seen, truth, found)), logits)
@@ -179,19 +179,27 @@ def _solve(seen: DenseGradient, truth: Tensor, start: Tensor) -> Tensor:
     products = seen.gradient[:, :-1] @ seen.weights[:, :-1].T
     scale = products.abs().max().clamp_min(1e-30)
 
-    def residual(flat: Tensor) -> Tensor:
-        logits = flat.reshape(truth.shape)
+    def at(flat) -> Tensor:
+        return torch.from_numpy(flat).to(truth).reshape(truth.shape)
+
+    def residual(flat):
+        logits = at(flat)
         slopes = _slopes(truth, logits)
         return torch.cat([(slopes.T @ (logits - bias) - products).flatten() / scale,
-                          len(truth) * (slopes.sum(0) - sums)])
+                          len(truth) * (slopes.sum(0) - sums)]).cpu().numpy()
 
-    def at(flat):
-        return torch.from_numpy(flat).to(truth)
+    def jacobian(flat):
+        logits = at(flat)
+        chances, unit = torch.softmax(logits, 1), torch.eye(truth.shape[1]).to(truth)
+        turn = chances[:, :, None] * (unit - chances[:, None, :]) / len(truth)  # of A, (i, c, l)
+        moved = (torch.einsum("ic,kl->ckil", _slopes(truth, logits), unit)
+                 + torch.einsum("icl,ik->ckil", turn, logits - bias)) / scale
+        return torch.cat([moved.reshape(-1, truth.numel()), len(truth) * turn.transpose(0, 1)
+                          .reshape(-1, truth.numel())]).cpu().numpy()
 
-    found = least_squares(lambda z: residual(at(z)).cpu().numpy(), start.flatten().cpu().numpy(),
-                          jac=lambda z: jacfwd(residual)(at(z)).cpu().numpy(),
+    found = least_squares(residual, start.flatten().cpu().numpy(), jac=jacobian,
                           ftol=1e-15, xtol=1e-15, gtol=1e-15, max_nfev=MOST_ROUNDS)
-    return at(found.x).reshape(truth.shape)
+    return at(found.x)
 
 
 def _explains(seen: DenseGradient, truth: Tensor, logits: Tensor) -> bool:
