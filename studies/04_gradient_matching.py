@@ -248,7 +248,7 @@ def prior_of(score: str, outcomes: list[dict]) -> tuple[float | None, str]:
         return 1 / 200, "chance"
     if score == "label":
         return 0.5, "a coin"
-    return (0.0, "the better public mean image") if score == "uplift" else (None, "none")
+    return (0.0, "the better public mean image") if score == "uplift" else (None, "no guess applies")
 
 
 def name_of(setting: dict) -> str:

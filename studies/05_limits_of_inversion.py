@@ -216,7 +216,7 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
                           "the better public mean image"),
                  "uplift": (0.0, "the better public mean image"),
                  "identified": (1 / GALLERY, "chance")}
-    baseline, whose = baselines.get(score, (None, "none"))
+    baseline, whose = baselines.get(score, (None, "no guess applies"))
     data = radiographs(setting.get("data", "synthetic"))
     words = [setting["part"], *(str(v) for k, v in setting.items() if k != "part")]
     return Evidence(
