@@ -104,6 +104,13 @@ def test_a_gradient_of_the_wrong_sign_or_of_nothing_is_not_certified():
     assert not answer.certificate.any() and answer.guess.isfinite().all()
 
 
+def test_a_model_that_cannot_run_on_one_record_is_no_error():
+    net = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+    records = torch.randn(4, 6, generator=generator("records"))
+    view = view_of(net, records, torch.tensor([0, 1, 2, 0]), LocalTraining(0.1, mode="train"))
+    assert not single_record(net, view).certificate.any()
+
+
 # --- The features of a batch ------------------------------------------------------------------
 
 

@@ -46,6 +46,25 @@ def test_what_comes_last_may_be_a_function():
     assert running_order(mlp(generator("w"), num_features=3))[-1][0] == "3"
 
 
+class Counting(nn.Module):
+    """Changes a buffer whenever its code runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 2)
+        self.register_buffer("runs", torch.zeros(()))
+
+    def forward(self, inputs):
+        self.runs += 1
+        return self.head(inputs)
+
+
+def test_the_model_is_left_as_it_was():
+    net = Counting()
+    assert dense_layers(net) == ("head",)
+    assert float(net.runs) == 0
+
+
 def test_models_without_one_order_or_without_dense_layers_are_refused():
     with pytest.raises(ValueError, match="model: Branching cannot be traced"):
         dense_layers(Branching())

@@ -13,6 +13,7 @@ from torch import nn
 from leaklab.attacks import spear
 from leaklab.attacks.layers import dense_gradient
 from leaklab.attacks.spear.proof import fits, slopes_of
+from leaklab.attacks.spear.search import Span, search
 from leaklab.data import radiology
 from leaklab.models import mlp, small_cnn
 from leaklab.runtime import generator
@@ -256,6 +257,23 @@ def test_it_is_never_certain_and_wrong(seed, size, features, width, classes, rat
     answer = attack(net, view, draws=2**11)
     if answer.certificate.any():
         assert is_right(answer, records, 0.02), distances(answer, records)
+
+
+def test_bias_gradients_that_cancel_are_refused():
+    net = nn.Linear(5, 2)
+    with torch.no_grad():
+        net.weight.zero_(), net.bias.zero_()
+    view = view_of(net, torch.randn(2, 5, generator=generator("records")), torch.tensor([0, 1]))
+    assert not view.after["bias"].any()
+    answer = attack(net, view, draws=FEW)
+    assert not answer.certificate.any() and answer.guess.isfinite().all()
+
+
+@pytest.mark.parametrize("live", [0, 1, 4])
+def test_too_few_neurons_with_a_gradient_single_out_no_record(live):
+    neurons = torch.randn(10, 3, generator=generator("neurons"))
+    span = Span(torch.eye(3, 6), neurons, torch.arange(10) < live, 50 * neurons[:live])
+    assert list(search(span, generator("attack"), FEW)) == []
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("draws", 0)])

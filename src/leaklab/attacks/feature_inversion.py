@@ -24,6 +24,8 @@ from torch.func import functional_call
 
 from leaklab.attacks.observed import require_same_model
 from leaklab.attacks.search import (
+    DEFAULT,
+    LEARNING_RATE,
     Budget,
     Callback,
     fading,
@@ -35,9 +37,6 @@ from leaklab.attacks.search import (
 )
 from leaklab.attacks.simulated import keep_inputs
 from leaklab.updates import Recovered, View
-
-LEARNING_RATE = 0.05  # of signed Adam, in grey values a step, at the start
-DEFAULT = Budget()
 
 
 def invert_features(

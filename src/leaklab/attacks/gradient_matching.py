@@ -34,6 +34,8 @@ from torch import Tensor, nn
 from leaklab.attacks.feature_inversion import feature_mismatch
 from leaklab.attacks.observed import mean_gradient
 from leaklab.attacks.search import (
+    DEFAULT,
+    LEARNING_RATE,
     Budget,
     Callback,
     fading,
@@ -55,9 +57,7 @@ from leaklab.updates import Recovered, View
 
 Distance = Callable[[Gradient, Gradient], Tensor]
 
-LEARNING_RATE = 0.05  # of signed Adam, in grey values a step, at the start
 HISTORY = 100  # steps that L-BFGS remembers
-DEFAULT = Budget()
 
 
 def cosine_distance(simulated: Gradient, observed: Gradient) -> Tensor:

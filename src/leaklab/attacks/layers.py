@@ -7,6 +7,7 @@ column.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -42,14 +43,15 @@ class DenseGradient:
 def running_order(model: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
     """The layers of ``model`` by name, in the order in which they run, and last what comes last.
 
-    Found by tracing, without an input. Where the model ends in a plain function, the last entry
-    is ``("", model)``. Raises ``ValueError`` for a model that cannot be traced, e.g. because it
-    branches on its input.
+    Found by tracing a copy, without an input. Where the model ends in a plain function, the last
+    entry is ``("", model)``. Raises ``ValueError`` for a model that cannot be traced, e.g. because
+    it branches on its input.
     """
     if not list(model.children()):
         return (("", model),)
     try:
-        nodes = list(fx.Tracer().trace(model).nodes)
+        # tracing runs the model's own code, which may change its buffers
+        nodes = list(fx.Tracer().trace(copy.deepcopy(model)).nodes)
     except Exception as error:
         raise ValueError(f"model: {type(model).__name__} cannot be traced ({error}), expected "
                          "layers that run in one order") from error

@@ -48,7 +48,9 @@ def rounding(model: nn.Module, view: View) -> dict[str, Tensor]:
     """How far storing the weights may have moved each entry of :func:`mean_gradient`.
 
     A weight is stored to half a unit in its last place, at each step. An attacker knows this
-    bound: it needs the two states and nothing else. Shapes as the parameters.
+    bound: it needs the two states and nothing else. It holds for the state of one hospital; a mean
+    of several is rounded once more, and taking one's own part out of it magnifies that. Shapes as
+    the parameters.
     """
     rate = plain_sgd(view).learning_rate
     require_same_model(model, view)

@@ -24,6 +24,7 @@ Callback = Callable[[int, Tensor, float], object]
 
 
 NOISE = 0.0025  # spread of the grey start: equal images under equal labels would never part
+LEARNING_RATE = 0.05  # of signed Adam, in grey values a step, at the start
 SMOOTHING = 1e-6  # under the root of total variation, whose slope at 0 would be infinite
 
 
@@ -49,6 +50,9 @@ class Budget:
                 raise ValueError(f"{name}: {getattr(self, name)} given, expected 1 or more")
         if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"seconds: {self.seconds} given, expected None or a number above 0")
+
+
+DEFAULT = Budget()
 
 
 @dataclass(frozen=True)

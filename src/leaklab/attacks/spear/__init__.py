@@ -77,7 +77,10 @@ def batch(
     span = span_of(seen, rank)
     best = _refuse(seen, rank)
     for directions in search(span, generator, draws):
-        records = polish(seen, points(span, directions) @ span.basis)
+        records = points(span, directions) @ span.basis
+        if not records.isfinite().all():  # bias gradients that cancel: no last input is one
+            continue
+        records = polish(seen, records)
         slopes = slopes_of(seen, records)
         if fits(seen, records, slopes):
             tried, labels = labels_behind(model, view, seen, records[:, :-1], slopes)

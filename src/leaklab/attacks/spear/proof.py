@@ -95,8 +95,9 @@ def simulated_slopes(
     """The gradient of each record's loss by the layer's output, for each label it might have.
 
     Shapes: inputs (batch, features), result (batch, classes, neurons). ``None`` where it cannot be
-    told: after several local steps, and for a layer that neither takes the model's own input nor
-    gives its output.
+    told: after several local steps, for a layer that neither takes the model's own input nor
+    gives its output, and where the model cannot run on the records, such as one record through
+    BatchNorm in training mode.
     """
     training = plain_sgd(view)
     if training.local_steps > 1:
@@ -106,12 +107,12 @@ def simulated_slopes(
         return chances[:, None] - torch.eye(chances.shape[1]).to(chances)
     net = copy.deepcopy(model)
     net.load_state_dict(dict(view.before))
-    net = net.double().train(training.mode == "train")
+    net = net.to(inputs).train(training.mode == "train")
     outputs: list[Tensor] = []
     net.get_submodule(seen.name).register_forward_hook(lambda *given: outputs.append(given[2]))
     try:
         logits = net(inputs)
-    except RuntimeError:  # shapes: these are not what the model takes
+    except Exception:  # whatever the caller's model raises on what is not its input
         return None
     if len(outputs) != 1 or outputs[0].shape != (len(inputs), len(seen.weights)):
         return None

@@ -58,6 +58,8 @@ def search(span: Span, generator: torch.Generator, draws: int) -> Iterator[Tenso
     if span.rank == 1:
         yield span.rows.new_ones(1, 1)
         return
+    if len(span.rows) < span.needed:
+        return
     found: list[Tensor] = []
     patterns: set[bytes] = set()
     least = len(span.rows) * span.rank + 1
@@ -155,7 +157,7 @@ def _is_half_space(span: Span, direction: Tensor) -> bool:
                      A_ub=np.hstack([sides, slack]), b_ub=-np.ones(len(sides)),
                      bounds=[(None, None)] * span.rank + [(0, None)] * zeros)
     likely = float((TIGHT / size[~zero]).clamp_max(1.0).mean()) * int((~zero).sum())
-    return answer.status == 0 and (answer.x[span.rank:] >= 1).sum() <= 3 * likely
+    return answer.status == 0 and (answer.x[span.rank:] >= 1).sum() <= 1 + 3 * likely
 
 
 def _independent(span: Span, found: list[Tensor]) -> Tensor | None:
