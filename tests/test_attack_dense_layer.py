@@ -104,6 +104,28 @@ def test_a_gradient_of_the_wrong_sign_or_of_nothing_is_not_certified():
     assert not answer.certificate.any() and answer.guess.isfinite().all()
 
 
+def test_one_live_neuron_proves_nothing():
+    net = mlp(generator("weights"), num_features=7, width=20, num_classes=3)
+    with torch.no_grad():
+        net[1].bias[1:] = -100
+        net[1].bias[0] = 10
+    records = torch.randn(3, 7, generator=generator("records"))
+    view = view_of(net, records, torch.tensor([0, 1, 1]), LocalTraining(0.1, 2))
+    answer = single_record(net, view)
+    assert answer.score == 0, "the others are all zero, and so in proportion"
+    assert not answer.certificate.any()
+
+
+def test_units_that_dropped_out_are_not_drawn_anew():
+    net = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3))
+    record = torch.randn(1, 7, generator=generator("record"))
+    view, state = view_of(net, record, torch.tensor([1]), LocalTraining(0.1)), torch.get_rng_state()
+    answer = single_record(net, view)
+    torch.testing.assert_close(answer.guess, record, atol=1e-4, rtol=1e-4)
+    assert answer.certificate.all() and answer.labels is None
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_model_that_cannot_run_on_one_record_is_no_error():
     net = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
     records = torch.randn(4, 6, generator=generator("records"))

@@ -259,6 +259,18 @@ def test_it_is_never_certain_and_wrong(seed, size, features, width, classes, rat
         assert is_right(answer, records, 0.02), distances(answer, records)
 
 
+@pytest.mark.parametrize("seed", [8, 33, 41, 142])
+def test_with_dropout_the_number_of_records_must_be_known(seed):
+    """Narrow, so that records whose neurons all drop out leave no trace."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        width, size = [2, 3, 8, 32][seed % 4], 2 + seed % 2
+        net = nn.Sequential(nn.Linear(7, width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, 3))
+        records, labels = torch.randn(size, 7), torch.randint(3, (size,))
+        view = view_of(net, records, labels, LocalTraining(0.1))
+    assert not attack(net, view, draws=FEW).certificate.any()
+
+
 def test_bias_gradients_that_cancel_are_refused():
     net = nn.Linear(5, 2)
     with torch.no_grad():

@@ -51,9 +51,9 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     enough to tell an input of 0 from one of 0.1; and the model run on the record with some label
     gives the very gradient; ``labels`` is that label. The last point matters: the two rows of a
     last layer for two classes always give the same ratio, of a batch a mixture. Where it cannot be
-    tried (several local steps; a layer that neither takes the model's input nor gives its output),
-    more than two rows must agree. ``score`` is minus the largest deviation, in standard deviations
-    of the noise.
+    tried (several local steps; dropout; a layer that neither takes the model's input nor gives its
+    output), more than two rows that are not zero must agree. ``score`` is minus the largest
+    deviation, in standard deviations of the noise.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
     """
@@ -74,7 +74,8 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     worst = ((seen.gradient - share * seen.gradient[k]).abs() / spread)[:, :-1].max()
     slopes = replace(slopes_of(seen, record[None]), spread=spread[k].max()[None] / pivot.abs())
     tried, labels = labels_behind(model, view, seen, record[None, :-1], slopes)
-    complete = labels is not None if tried else len(seen.gradient) > 2
+    live = (seen.gradient[:, -1].abs() > SURE * seen.noise[:, -1]).sum()
+    complete = labels is not None if tried else bool(live > 2)
     # of a record that the model already fits little but noise is left, which agrees with anything
     resolved = SURE * seen.noise[k].max() < RESOLVED * pivot.abs()
     certain = bool(worst < SURE) and bool(resolved) and complete

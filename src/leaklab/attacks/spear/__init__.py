@@ -57,7 +57,8 @@ def batch(
     * no record is missing or merged with another: the model, run on the records with some
       ``labels``, has the very D. Records that switch on exactly the same neurons merge into one
       that is none of them, which only this point finds out. Where it cannot be tried (several
-      local steps; a layer that the model's input does not enter), ``batch_size`` must be given.
+      local steps; dropout; a layer that the model's input does not enter), ``batch_size`` must be
+      given.
 
     ``labels`` are those found in the second point. Where the attack refuses, the score is 0 and
     the guess is only the ratios of single rows.

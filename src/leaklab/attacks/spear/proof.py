@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.dropout import _DropoutNd
 
 from leaklab.attacks.layers import DenseGradient, running_order
 from leaklab.attacks.observed import plain_sgd
@@ -96,11 +97,12 @@ def simulated_slopes(
 
     Shapes: inputs (batch, features), result (batch, classes, neurons). ``None`` where it cannot be
     told: after several local steps, for a layer that neither takes the model's own input nor
-    gives its output, and where the model cannot run on the records, such as one record through
-    BatchNorm in training mode.
+    gives its output, with dropout, and where the model cannot run on the records, such as one
+    record through BatchNorm in training mode.
     """
     training = plain_sgd(view)
-    if training.local_steps > 1:
+    drops = any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in model.modules())
+    if training.local_steps > 1 or (drops and training.mode == "train"):
         return None
     if running_order(model)[-1][0] == seen.name:
         chances = torch.softmax(inputs @ seen.weights[:, :-1].T + seen.weights[:, -1], 1)
