@@ -52,8 +52,9 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     gives the very gradient; ``labels`` is that label. The last point matters: the two rows of a
     last layer for two classes always give the same ratio, of a batch a mixture. Where it cannot be
     tried (several local steps; dropout; a layer that neither takes the model's input nor gives its
-    output), more than two rows that are not zero must agree. ``score`` is minus the largest
-    deviation, in standard deviations of the noise.
+    output), more than two rows that are not zero must agree. So do those of records that switch on
+    the same neurons, of two classes: it then holds for whoever knows that there was one record.
+    ``score`` is minus the largest deviation, in standard deviations of the noise.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
     """
