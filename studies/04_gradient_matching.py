@@ -228,7 +228,7 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
         kind = "95 % Clopper-Pearson over trials"
     elif share:
         interval, kind = (max(0.0, low), min(1.0, high)), f"{kind}, cut to 0 and 1"
-    baseline, whose = prior_of(score, outcomes)
+    baseline, whose = prior_of(setting["part"], score, outcomes)
     data = data_of(setting)
     return Evidence(
         name=f"{name_of(setting)}_{score}", statement=statement, value=float(np.mean(runs)),
@@ -240,15 +240,18 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
         clusters=len(np.unique(data.patients)))
 
 
-def prior_of(score: str, outcomes: list[dict]) -> tuple[float | None, str]:
+def prior_of(part: str, score: str, outcomes: list[dict]) -> tuple[float | None, str]:
     """What needs no update, in the unit of ``score``."""
+    whose = {"film": "the mean of procedural radiographs",
+             "capture": "the mean of the hospital's other images"}.get(
+                 part, "the better public mean image")
     if score == "psnr":
-        return float(np.mean([o["prior"] for o in outcomes])), "the better public mean image"
+        return float(np.mean([o["prior"] for o in outcomes])), whose
     if score == "identified":
         return 1 / 200, "chance"
     if score == "label":
         return 0.5, "a coin"
-    return (0.0, "the better public mean image") if score == "uplift" else (None, "no guess applies")
+    return (0.0, whose) if score == "uplift" else (None, "no guess applies")
 
 
 def name_of(setting: dict) -> str:

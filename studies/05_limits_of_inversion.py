@@ -33,7 +33,7 @@ from leaklab.data import radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
 from leaklab.federation import train_on
-from leaklab.metrics import accuracy, mean_interval
+from leaklab.metrics import accuracy, mean_interval, proportion_interval
 from leaklab.models import conv_net, mlp, predict
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, Recovered, View
@@ -194,8 +194,8 @@ STATEMENTS = {
     "accuracy": ("Accuracy of the model received, on private patients.", "share of records"),
 }
 KEPT = {"map": ("uplift", "psnr", "ssim", "worst_off", "identified", "loss", "warned", "certain"),
-        "training": ("uplift", "psnr", "identified", "accuracy"),
-        "norm": ("uplift", "identified"), "effort": ("uplift", "identified", "loss")}
+        "training": ("uplift", "psnr", "identified", "warned", "accuracy"),
+        "norm": ("uplift", "identified", "warned"), "effort": ("uplift", "identified", "loss")}
 
 
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
@@ -208,10 +208,7 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
     """Evidence of one score; a trial is one draw of weights, split, victims and start."""
     runs = tuple(float(outcome[score]) for outcome in outcomes)
     statement, unit = STATEMENTS[score]
-    low, high = mean_interval(runs)
-    share = unit.startswith("share")
-    if share:
-        low, high = max(0.0, low), min(1.0, high)
+    interval, kind = interval_of(runs, unit, setting.get("records", 1))
     baselines = {"psnr": (float(np.mean([o["prior"] for o in outcomes])),
                           "the better public mean image"),
                  "uplift": (0.0, "the better public mean image"),
@@ -221,14 +218,25 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
     words = [setting["part"], *(str(v) for k, v in setting.items() if k != "part")]
     return Evidence(
         name="_".join([*words, score]).replace(", ", "_").replace(" ", "_"),
-        statement=statement, value=float(np.mean(runs)), unit=unit, interval=(low, high),
-        interval_kind="95 % t over trials" + ", cut to 0 and 1" * share,
-        baseline=baseline, baseline_kind=whose, runs=runs,
+        statement=statement, value=float(np.mean(runs)), unit=unit, interval=interval,
+        interval_kind=kind, baseline=baseline, baseline_kind=whose, runs=runs,
         seeds=SEEDS, data=data.provenance, data_sha256=data.sha256, scale="fast",
         version=leaklab.__version__, view="server", privacy_unit="record",
         setting={"evaluations": DEFAULT.evaluations, "restarts": DEFAULT.restarts,
                  **conditions_of(setting), **setting},
         clusters=len(np.unique(data.patients)))
+
+
+def interval_of(runs: tuple[float, ...], unit: str, records: int):
+    """An interval that fits the score, and its name; losses are too skewed for one of a mean."""
+    if unit == "loss":
+        return (min(runs), max(runs)), "smallest and largest trial"
+    if unit.startswith("share") and set(runs) <= {0.0, 1.0}:
+        return proportion_interval(round(sum(runs)), len(runs)), "95 % Clopper-Pearson over trials"
+    low, high = mean_interval(runs)
+    if unit.startswith("share"):
+        return (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
+    return (low, high), "95 % t over trials"
 
 
 def conditions_of(setting: dict) -> dict:

@@ -20,7 +20,9 @@ KINDS = {
     "95 % t over trials": lambda i: mean_interval(i.runs),
     "95 % t over trials, cut to 0 and 1":
         lambda i: tuple(np.clip(mean_interval(i.runs), 0, 1)),
-    "95 % Clopper-Pearson over trials": lambda i: proportion_interval(i.successes, i.trials),
+    "95 % Clopper-Pearson over trials":
+        lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
+    "smallest and largest trial": lambda i: (min(i.runs), max(i.runs)),
 }
 
 

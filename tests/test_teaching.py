@@ -322,7 +322,8 @@ WRONG = {
     "independent_numbers": {
         "all entries": lambda b, c, d: c * d,
         "rank of records": lambda b, c, d: min(b, d) * (c + d - min(b, d)),
-        "features unbounded": lambda b, c, d: min(b, c - 1) * (c + d - min(b, c - 1)),
+        "features unbounded": lambda b, c, d: min(b, c - 1) * (c - 1 + d - min(b, c - 1)),
+        "all rows free": lambda b, c, d: min(b, c - 1, d) * (c + d - min(b, c - 1, d)),
     },
     "leak_shown": {
         "uplift only": lambda u, i, n: u[0] > 0,

@@ -195,10 +195,10 @@ def uplift(attempt: Callable) -> None:
 def independent_numbers(attempt: Callable) -> None:
     """Check ``attempt(records, classes, features)``, whole numbers."""
     run_cases(attempt, [
-        Case((4, 10, 100), 4 * (10 + 100 - 4), "With four records the rank is 4."),
-        Case((4, 2, 100), 1 * (2 + 100 - 1),
-             "Each row of answers less labels sums to zero: two classes leave one direction."),
-        Case((50, 20, 12), 12 * (20 + 12 - 12), "No rank exceeds the number of features."),
+        Case((4, 10, 100), 4 * (9 + 100 - 4), "Rank 4, of a matrix with 9 free rows."),
+        Case((4, 2, 100), 1 * (1 + 100 - 1),
+             "Each column sums to zero: with two classes one row gives the other."),
+        Case((50, 20, 12), 12 * (19 + 12 - 12), "No rank exceeds the number of features."),
     ])
 
 

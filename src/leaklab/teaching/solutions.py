@@ -85,8 +85,9 @@ def uplift(scores, priors):
 
 def independent_numbers(records, classes, features):
     """Numbers that fix the last layer's gradient."""
-    rank = min(records, classes - 1, features)
-    return rank * (classes + features - rank)
+    rows = classes - 1  # the columns sum to zero, so one row follows from the others
+    rank = min(records, rows, features)
+    return rank * (rows + features - rank)
 
 
 def leak_shown(uplift, identified, gallery):
