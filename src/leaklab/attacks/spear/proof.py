@@ -38,17 +38,19 @@ class Slopes:
 
 
 def polish(seen: DenseGradient, records: Tensor, rounds: int = 3) -> Tensor:
-    """Records (batch, features + 1) by least squares, D held at zero where a record is off."""
+    """Records (batch, features + 1) by least squares, with D as in :func:`_sparse`."""
     scale = seen.noise.square().mean(1, keepdim=True).sqrt()
     for _ in range(rounds):
-        records = torch.linalg.pinv(_sparse(seen, records) / scale) @ (seen.gradient / scale)
+        slopes = _sparse(seen, records, slopes_of(seen, records))
+        records = torch.linalg.pinv(slopes / scale) @ (seen.gradient / scale)
         records[:, -1] = 1.0
     return records
 
 
-def _sparse(seen: DenseGradient, records: Tensor) -> Tensor:
-    """D (neurons, batch) by least squares given the records, zero where a record is off."""
-    on = (records @ seen.weights.T > 0).T.to(records)
+def _sparse(seen: DenseGradient, records: Tensor, slopes: Slopes) -> Tensor:
+    """D (neurons, batch) by least squares given the records, zero where a record is off and the
+    slopes do not contradict it."""
+    on = (slopes.on | ~slopes.zero).T.to(records)
     basis, triangle = torch.linalg.qr(records.T)
     targets = (seen.gradient @ basis)[..., None]
     return on * (torch.linalg.pinv(triangle * on[:, None, :]) @ targets)[..., 0]
@@ -80,7 +82,7 @@ def fits(seen: DenseGradient, records: Tensor, slopes: Slopes) -> bool:
     hidden = (on & slopes.zero & ~slopes.edge).sum(1)
     expected = (slopes.blur / usual * on).sum(1)  # entries of D that happen to be that small
     needed = len(records) - 1 + SPARE_ZEROS * (len(records) > 1)
-    left = (seen.gradient - _sparse(seen, records) @ records).norm(dim=1)
+    left = (seen.gradient - _sparse(seen, records, slopes) @ records).norm(dim=1)
     return bool(
         ((off & slopes.zero).sum(1) >= needed).all()
         and ((slopes.blur < RESOLVED * usual) | ~live).all()

@@ -123,8 +123,10 @@ def _promising(span: Span, directions: Tensor, patterns: set[bytes]) -> list[Ten
     kept = []
     for loose in fresh:
         patterns.add(loose.numpy().tobytes())
-        direction = _orthogonal(span.rows[loose.to(span.rows.device)])
-        tight = _zeros(span, direction)
+        tight = loose.to(span.rows.device)
+        for _ in range(2):  # the fewer rows it rests on, the further off it may be
+            direction = _orthogonal(span.rows[tight])
+            tight = _zeros(span, direction)
         key = tight.cpu().numpy().tobytes()
         if tight.sum() >= span.needed and (key not in patterns or torch.equal(tight.cpu(), loose)):
             kept.append(direction)
@@ -144,20 +146,28 @@ def _orthogonal(rows: Tensor) -> Tensor:
 def _is_half_space(span: Span, direction: Tensor) -> bool:
     """Whether some point of the span is on where ``direction`` finds a gradient, off elsewhere.
 
-    A linear programme with the least sum of slacks for the zeros: some belong to neurons that are
-    on and have a gradient below the noise, as many as entries of this size make likely.
+    Some zeros belong to neurons that are on and have a gradient below the noise. As many as
+    entries of this size make likely may be dropped, the one furthest inside first.
     """
     size, zero = (span.rows @ direction).abs(), _zeros(span, direction)
     neurons = span.neurons[span.live]
     unit = neurons / neurons.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    sides = torch.cat([-unit[~zero], unit[zero]]).cpu().numpy()
-    zeros = int(zero.sum())
-    slack = np.vstack([np.zeros((len(sides) - zeros, zeros)), -np.eye(zeros)])
-    answer = linprog(np.r_[np.zeros(span.rank), np.ones(zeros)], method="highs",
-                     A_ub=np.hstack([sides, slack]), b_ub=-np.ones(len(sides)),
-                     bounds=[(None, None)] * span.rank + [(0, None)] * zeros)
-    likely = float((TIGHT / size[~zero]).clamp_max(1.0).mean()) * int((~zero).sum())
-    return answer.status == 0 and (answer.x[span.rank:] >= 1).sum() <= 1 + 3 * likely
+    on, off = unit[~zero].cpu().numpy(), unit[zero].cpu().numpy()
+    likely = float((TIGHT / size[~zero]).clamp_max(1.0).sum())
+    for _ in range(int(2 + 3 * likely)):
+        # On at least 1, off at most -1 but for slacks, whose sum is as small as can be.
+        slack = np.vstack([np.zeros((len(on), len(off))), -np.eye(len(off))])
+        answer = linprog(np.r_[np.zeros(span.rank), np.ones(len(off))], method="highs",
+                         A_ub=np.hstack([np.vstack([-on, off]), slack]),
+                         b_ub=-np.ones(len(slack)),
+                         bounds=[(None, None)] * span.rank + [(0, None)] * len(off))
+        if answer.status != 0 or not len(off):
+            return False
+        slacks = answer.x[span.rank:]
+        if slacks.max() < 1:
+            return True
+        off = np.delete(off, slacks.argmax(), axis=0)
+    return False
 
 
 def _independent(span: Span, found: list[Tensor]) -> Tensor | None:
@@ -191,9 +201,9 @@ def _alternate(span: Span, directions: Tensor) -> Tensor:
     for _ in range(2 * span.rank):
         on = points(span, directions) @ span.neurons[span.live].T > 0
         others = torch.stack([_orthogonal(span.rows[~own]) for own in on], 1)
-        gain = _misfits(span, on, directions) - _misfits(span, on, others)
-        i = int(gain.argmax())
-        if gain[i] <= 0:
+        old, new = _misfits(span, on, directions), _misfits(span, on, others)
+        i = int(torch.where(new < old, new, on.shape[1] + 1).argmin())
+        if new[i] >= old[i]:
             break
         directions = directions.clone()
         directions[:, i] = others[:, i]
