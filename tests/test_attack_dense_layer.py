@@ -85,6 +85,15 @@ def test_several_steps_on_one_record_still_give_it():
     assert answer.certificate.all() and answer.labels is None
 
 
+def test_rows_that_agree_are_no_proof_of_one_record():
+    """Two alike records of two classes give proportional rows; no rerun can tell them apart."""
+    alike = torch.randn(1, 7, generator=generator("record")) + torch.tensor([[0.0], [0.01]])
+    for seed in range(20):
+        net = mlp(generator("weights", seed), num_features=7, width=8)
+        view = view_of(net, alike, torch.tensor([0, 1]), LocalTraining(0.1, 2))
+        assert not single_record(net, view).certificate.any()
+
+
 def test_a_layer_inside_gives_the_features_that_enter_it():
     net = small_cnn(generator("weights"))
     image = smooth_images(generator("image"), 1, 28)

@@ -52,8 +52,8 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     gives the very gradient; ``labels`` is that label. The last point matters: the two rows of a
     last layer for two classes always give the same ratio, of a batch a mixture. Where it cannot be
     tried (several local steps; dropout; a layer that neither takes the model's input nor gives its
-    output), more than two rows that are not zero must agree. So do those of records that switch on
-    the same neurons, of two classes: it then holds for whoever knows that there was one record.
+    output), more than two rows that are not zero must agree, and the view must say that there was
+    one record: of two classes, records that switch on the same neurons agree as well.
     ``score`` is minus the largest deviation, in standard deviations of the noise.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
@@ -76,12 +76,19 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     slopes = replace(slopes_of(seen, record[None]), spread=spread[k].max()[None] / pivot.abs())
     tried, labels = labels_behind(model, view, seen, record[None, :-1], slopes)
     live = (seen.gradient[:, -1].abs() > SURE * seen.noise[:, -1]).sum()
-    complete = labels is not None if tried else bool(live > 2)
+    complete = labels is not None if tried else bool(live > 2) and _of_one_record(view)
     # of a record that the model already fits little but noise is left, which agrees with anything
     resolved = SURE * seen.noise[k].max() < RESOLVED * pivot.abs()
     certain = bool(worst < SURE) and bool(resolved) and complete
     return Recovered(record[None, :-1].to(seen.like), labels, -worst[None].to(seen.like),
                      torch.tensor([certain], device=seen.like.device))
+
+
+def _of_one_record(view: View) -> bool:
+    """Whether the view itself says that a single record is behind it."""
+    training = view.knowledge.training
+    drawn = training.batch_size == 1 and training.local_steps == 1 and len(view.contributors) == 1
+    return view.weights == (1,) or drawn
 
 
 def last_layer_features(
