@@ -12,32 +12,35 @@ Sides. Ours are the library at its defaults, one setting for all rows:
     ours           `inverting_gradients` for ReLU, with features demixed from the last layer where
                    they are certain; `deep_leakage` for GELU
     ours_features  `invert_features`, where they are certain: no gradient is simulated at all
+    ours_l_bfgs    `deep_leakage` for ReLU, for which it is not meant
 
 The peer has several:
 
     default    its `invertinggradients`
-    l_bfgs     its `deepleakage`, which is not given the labels but searches for them
+    l_bfgs     for GELU, its `deepleakage`, which is not given the labels but searches for them
     tuned      `invertinggradients` with a falling learning rate and the best prior weight
     fairest    of all that was tried, what got to 30 dB in the fewest evaluations
     sharpest   of all that was tried, what ended with the highest PSNR
 
-The last three were chosen for each row by itself (benchmarks/tune_gradient_matching.py), on images
-that are not reported here.
+The last three were chosen for each activation and batch size by themselves, on images that are
+not reported here (benchmarks/tune_gradient_matching.py).
 
 Labels are distinct, drawn at random from ten classes, but for the rows of two classes: there they
-are those of the data, so that they repeat. Writes benchmarks/results/gradient_matching.json. One
-finished batch after the other is kept under .bench, so an interrupted run goes on.
+are those of the data, so that they repeat; the settings are those of ten. Writes
+benchmarks/results/gradient_matching.json after each row. One finished batch after the other is
+kept under .bench, so an interrupted run goes on.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import inspect
 import json
 import os
 import platform
-import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -45,8 +48,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from peers import BENCH, ROOT, Worker, python_of
-from peers.stopwatch import THRESHOLDS, Trace, decibels
+from figures import ratio, row, spread
+from peers import BENCH, Worker, breaching_peer, python_of
+from peers.stopwatch import Trace, decibels
 from torch import Tensor, nn
 
 from leaklab.assess.inversion import sent
@@ -71,13 +75,17 @@ PEER = "breaching==0.1.2"
 EVALUATIONS = 300
 BATCHES = {1: 10, 4: 3, 8: 2}  # number of batches of each size: 10 images or more
 SEEDS = (0, 1, 2)  # of the network, the labels and the start
-CONDITIONS = tuple((activation, size, classes) for activation in ("relu", "gelu")
-                   for size, classes in ((1, 10), (4, 10), (8, 10), (4, 2)))
+SOURCES = ("synthetic", "real")
+CONDITIONS = tuple((activation, size, classes)  # in order of what matters most
+                   for size, classes in ((1, 10), (4, 10), (8, 10), (4, 2))
+                   for activation in ("relu", "gelu"))
+ROWS = tuple((source, *condition) for condition in CONDITIONS for source in SOURCES
+             if condition[-1] > 2 or source == "synthetic")
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
-SOURCES = ("real", "synthetic")
 IMAGES, PUBLIC = 24, 200  # drawn for victims, and for the mean image, of each source
 TRAINING = LocalTraining(learning_rate=0.1)
-OURS = {"relu": {"ours": inverting_gradients, "ours_features": invert_features},
+OURS = {"relu": {"ours": inverting_gradients, "ours_features": invert_features,
+                 "ours_l_bfgs": deep_leakage},
         "gelu": {"ours": deep_leakage, "ours_features": invert_features}}
 WARM_UP = 5  # evaluations before what is measured
 
@@ -160,12 +168,25 @@ def theirs(peer: Worker, case: Case, setting: dict) -> dict:
 
 def start_peer() -> Worker:
     """The process that :func:`theirs` asks; its environment is made where it is missing."""
-    return Worker(python_of("breaching", PEER), "peers.breaching_peer")
+    return Worker(python_of("breaching", PEER), breaching_peer.__name__)
 
 
 def name_of(activation: str, size: int, classes: int) -> str:
     """A condition in words, as the settings and the results name it."""
     return f"{activation}, {classes} classes, batch {size}"
+
+
+def row_name(source: str, *condition: object) -> str:
+    """A row of the results in words."""
+    return f"{source}, {name_of(*condition)}"
+
+
+def sides_of(condition: Sequence, chosen: dict[str, dict]) -> dict[str, dict]:
+    """The peer's settings for a condition; `l_bfgs` is tried for smooth activations alone."""
+    activation, size, _ = condition
+    settings = chosen[name_of(activation, size, 10)]
+    return {side: setting for side, setting in settings.items()
+            if side != "l_bfgs" or activation == "gelu"}
 
 
 def measure(peer: Worker, case: Case, settings: dict[str, dict]) -> dict:
@@ -189,41 +210,6 @@ def measure(peer: Worker, case: Case, settings: dict[str, dict]) -> dict:
 # --- From runs to figures ---------------------------------------------------------------------
 
 
-def spread(values: list[float | None]) -> list[float | None]:
-    """Median, smallest and largest; ``None``, never, is larger than any number."""
-    known = [float("inf") if value is None else value for value in values]
-    found = (statistics.median(known), min(known), max(known))
-    return [None if value == float("inf") else round(value, 4) for value in found]
-
-
-def row(side: str, runs: list[dict]) -> dict:
-    """The figures of one side over the runs of one condition."""
-    figures: dict = {"side": side, "runs": len(runs)}
-    for threshold in map(str, THRESHOLDS):
-        reached = [run["reached"].get(threshold) for run in runs]
-        figures[f"{threshold} dB"] = {
-            "share": round(sum(r is not None for r in reached) / len(runs), 3),
-            **{what: spread([r and r[what] for r in reached])
-               for what in ("evaluations", "seconds")}}
-    figures["final dB"] = spread([run["final"] for run in runs])
-    figures["seconds in all"] = spread([run["seconds"] for run in runs])
-    return figures
-
-
-def ratio(figures: list[dict], threshold: int = 30) -> dict[str, dict[str, float | str]]:
-    """Median CPU time to the threshold of each of the peer's sides over each of ours.
-
-    Above 1, ours is faster; ``"never"`` where the peer does not get there, ``"ours never"`` where
-    ours does not.
-    """
-    medians = {figure["side"]: figure[f"{threshold} dB"]["seconds"][0] for figure in figures}
-    mine = {side: seconds for side, seconds in medians.items() if side.startswith("ours")}
-    return {side: {peer: "ours never" if seconds is None else "never" if theirs is None
-                   else round(theirs / seconds, 2)
-                   for peer, theirs in medians.items() if peer not in mine}
-            for side, seconds in mine.items()}
-
-
 def kept(key: object, code: str, run: Callable[[], Answer]) -> Answer:
     """What ``run`` answers; or what it answered before under the same key, with the same code."""
     digest = hashlib.sha256(json.dumps([key, code], sort_keys=True).encode()).hexdigest()
@@ -234,11 +220,11 @@ def kept(key: object, code: str, run: Callable[[], Answer]) -> Answer:
     return json.loads(file.read_text())
 
 
-def compare(peer: Worker, source: str, condition: tuple, settings: dict[str, dict]) -> dict:
+def compare(peer: Worker, source: str, condition: Sequence, settings: dict[str, dict]) -> dict:
     """Figures of all sides over the batches and seeds of one condition."""
-    paths = [*(ROOT / "src/leaklab/attacks").glob("*.py"), ROOT / "src/leaklab/models.py",
-             *Path(__file__).parent.glob("peers/*.py"), Path(__file__)]
-    code = "".join(path.read_text() for path in sorted(paths))
+    attacks = [module for name, module in sorted(sys.modules.items())
+               if name.startswith(("leaklab.attacks.", "leaklab.models", "peers."))]
+    code = "".join(map(inspect.getsource, (*attacks, images, victim, ours, theirs, measure)))
     cases = [Case(source, *condition, batch, seed)
              for seed in SEEDS for batch in range(BATCHES[condition[1]])]
     runs = [kept([asdict(case), settings], code, partial(measure, peer, case, settings))
@@ -248,7 +234,7 @@ def compare(peer: Worker, source: str, condition: tuple, settings: dict[str, dic
     return {"mean image dB": spread([run["mean_image"] for run in runs]), "sides": sides}
 
 
-def result(figures: dict, ratios: dict, skipped: dict, chosen: dict) -> dict:
+def result(figures: dict, missing: dict, chosen: dict) -> dict:
     """All that is recorded."""
     return {
         "what": "images from one gradient: CPU seconds and evaluations to 20 and 30 dB, final PSNR",
@@ -259,9 +245,9 @@ def result(figures: dict, ratios: dict, skipped: dict, chosen: dict) -> dict:
         "figures": figures,
         "peer": PEER.replace("==", " ") + " from PyPI, total variation rewritten for one channel",
         "peer settings": chosen,
-        "ratio": ratios,
+        "ratio": {name: ratio(found["sides"]) for name, found in figures.items()},
         "ratio of": "the peer's median CPU time to 30 dB over ours",
-        "skipped": skipped,
+        "rows missing": missing,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
                    f"torch {torch.__version__}",
         "date": datetime.date.today().isoformat(),
@@ -273,20 +259,20 @@ def main() -> None:
     os.environ["LEAKLAB_PROGRESS"] = "0"
     torch.set_num_threads(1)
     chosen = json.loads(SETTINGS.read_text())
-    figures, ratios, skipped = {}, {}, {}
+    figures, missing = {}, {row_name(*planned): "not run" for planned in ROWS}
     with start_peer() as peer:
-        for source in SOURCES:
-            try:
-                images(source, False)
-            except DataUnavailable as reason:
-                skipped[source] = str(reason).splitlines()[0]
+        for source, *condition in ROWS:
+            name = row_name(source, *condition)
+            if name_of(condition[0], condition[1], 10) not in chosen:
+                missing[name] = "no settings of the peer chosen yet"
                 continue
-            for condition in CONDITIONS:
-                name = f"{source}, {name_of(*condition)}"
-                figures[name] = compare(peer, source, condition, chosen[name_of(*condition)])
-                ratios[name] = ratio(figures[name]["sides"])
-                print(name, json.dumps(ratios[name]), flush=True)
-    RESULT.write_text(json.dumps(result(figures, ratios, skipped, chosen), indent=1) + "\n")
+            try:
+                figures[name] = compare(peer, source, condition, sides_of(condition, chosen))
+                del missing[name]
+                print(name, json.dumps(ratio(figures[name]["sides"])), flush=True)
+            except DataUnavailable as reason:
+                missing[name] = str(reason).splitlines()[0]
+            RESULT.write_text(json.dumps(result(figures, missing, chosen), indent=1) + "\n")
 
 
 if __name__ == "__main__":

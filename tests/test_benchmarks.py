@@ -11,6 +11,7 @@ from torch import nn
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import figures  # noqa: E402
 import gradient_matching as bench  # noqa: E402
 import tune_gradient_matching as tune  # noqa: E402
 from peers.stopwatch import Trace, decibels  # noqa: E402
@@ -37,21 +38,22 @@ def test_a_result_has_the_form_and_comes_from_a_benchmark(path):
 
 
 def test_recorded_ratios_follow_from_the_figures(recorded):
-    for name, figures in recorded["figures"].items():
-        assert bench.ratio(figures["sides"]) == recorded["ratio"][name], name
+    for name, found in recorded["figures"].items():
+        assert figures.ratio(found["sides"]) == recorded["ratio"][name], name
 
 
-def test_every_condition_is_recorded_for_every_source_that_was_there(recorded):
-    sources = [source for source in bench.SOURCES if source not in recorded["skipped"]]
-    assert list(recorded["figures"]) == [f"{source}, {bench.name_of(*condition)}"
-                                         for source in sources for condition in bench.CONDITIONS]
-    for name, figures in recorded["figures"].items():
-        size = int(name.split()[-1])
-        sides = [side["side"] for side in figures["sides"]]
-        peers = ["default", "l_bfgs", "tuned", "fairest", "sharpest"]
-        features = [] if ", 2 classes" in name else ["ours_features"]  # repeated labels: none
-        assert sides == ["ours", *features, *peers]
-        assert {s["runs"] for s in figures["sides"]} == {len(bench.SEEDS) * bench.BATCHES[size]}
+def test_every_row_is_recorded_whole_or_named_as_missing(recorded):
+    planned = {bench.row_name(*row): row for row in bench.ROWS}
+    assert {*recorded["figures"], *recorded["rows missing"]} == set(planned)
+    assert not set(recorded["figures"]) & set(recorded["rows missing"])
+    for name, found in recorded["figures"].items():
+        _, activation, size, classes = planned[name]
+        features = {"ours_features"} if classes == 10 else set()  # repeated labels: none
+        assert {side["side"] for side in found["sides"]} == {
+            "ours", "ours_l_bfgs" if activation == "relu" else "l_bfgs", *features, "default",
+            "tuned", "fairest", "sharpest"}
+        assert {side["runs"] for side in found["sides"]} == {
+            len(bench.SEEDS) * bench.BATCHES[size]}
 
 
 def test_the_peer_is_named_with_its_version_and_the_settings_it_ran_with(recorded):
@@ -66,17 +68,17 @@ def test_the_peer_is_named_with_its_version_and_the_settings_it_ran_with(recorde
     ([1.0, None], [None, 1.0, None]),
 ])
 def test_a_run_that_never_got_there_counts_as_the_slowest(values, expected):
-    assert bench.spread(values) == expected
+    assert figures.spread(values) == expected
 
 
 def test_the_ratio_is_the_peers_time_over_ours_and_says_never():
     def side(name, seconds):
         reached = {} if seconds is None else {"30": {"evaluations": 1, "seconds": seconds}}
-        return bench.row(name, [{"reached": reached, "final": 20.0, "seconds": 1.0}])
+        return figures.row(name, [{"reached": reached, "final": 20.0, "seconds": 1.0}])
 
     sides = [side("ours", 0.5), side("default", None), side("fairest", 0.4)]
-    assert bench.ratio(sides) == {"ours": {"default": "never", "fairest": 0.8}}
-    assert bench.ratio([side("ours", None), sides[2]]) == {"ours": {"fairest": "ours never"}}
+    assert figures.ratio(sides) == {"ours": {"default": "never", "fairest": 0.8}}
+    assert figures.ratio([side("ours", None), sides[2]]) == {"ours": {"fairest": "ours never"}}
 
 
 def test_the_trace_finds_the_first_evaluation_past_a_threshold_in_any_order_of_images():
@@ -85,10 +87,10 @@ def test_the_trace_finds_the_first_evaluation_past_a_threshold_in_any_order_of_i
     trace.follow(network)
     for error in (0.2, 0.09, 0.02, 0.01, 0.0):  # 14, 21, 34 and 40 dB; the last is not counted
         network((truth + error).flip(0))
-    figures = trace.figures(truth + 0.01)
-    assert figures["evaluations"] == 4
-    assert {k: v["evaluations"] for k, v in figures["reached"].items()} == {"20": 2, "30": 3}
-    assert figures["final"] == pytest.approx(40, abs=0.5)
+    found = trace.figures(truth + 0.01)
+    assert found["evaluations"] == 4
+    assert {k: v["evaluations"] for k, v in found["reached"].items()} == {"20": 2, "30": 3}
+    assert found["final"] == pytest.approx(40, abs=0.5)
     assert decibels(truth.flip(0), truth) == decibels(truth, truth)
 
 
