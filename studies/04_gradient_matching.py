@@ -220,7 +220,7 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
     runs = tuple(float(outcome[score]) for outcome in outcomes)
     statement, unit = STATEMENTS[score]
     share = unit.startswith("share")
-    single = share and setting.get("records", 1) == 1
+    single = share and set(runs) <= {0.0, 1.0}
     low, high = mean_interval(runs)
     interval, kind = (low, high), "95 % t over trials"
     if single:
