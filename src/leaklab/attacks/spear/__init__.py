@@ -53,7 +53,8 @@ def batch(
     not. ``certificate``: True for all records or none. True means that
 
     * no neuron contradicts the records; there are more zeros than the algebra forces; the noise
-      is too small to feign them; records and D give the observed gradient within its rounding;
+      is too small to feign them, or to move an input by a fiftieth of the record's root mean
+      square; records and D give the observed gradient within its rounding;
     * no record is missing or merged with another: the model, run on the records with some
       ``labels``, has the very D. Records that switch on exactly the same neurons merge into one
       that is none of them, which only this point finds out. Where it cannot be tried (several

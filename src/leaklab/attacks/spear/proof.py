@@ -16,6 +16,7 @@ from leaklab.attacks.spear.search import SPARE_ZEROS, TIGHT
 from leaklab.updates import View
 
 RESOLVED = 0.1  # the noise may hide this much of a usual entry of D, no more
+SHARP = 0.02  # the noise may move an input by this share of a record's root mean square
 EXPLAINED = 2.0  # what records and D leave of a neuron's gradient, in units of its noise
 ARITHMETIC = 64  # units in the last place by which a client's own forward and backward pass differ
 
@@ -89,6 +90,7 @@ def fits(seen: DenseGradient, records: Tensor, slopes: Slopes) -> bool:
         and not (off & ~slopes.zero & ~slopes.edge).any()
         and (hidden <= 1 + 3 * expected).all()
         and (left < EXPLAINED * seen.noise.norm(dim=1)).all()
+        and (TIGHT * slopes.spread < SHARP * records[:, :-1].square().mean(1).sqrt()).all()
     )
 
 
