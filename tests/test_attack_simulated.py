@@ -304,7 +304,8 @@ def test_the_mismatch_of_statistics_is_zero_at_the_truth_and_above_elsewhere():
     view = view_of(net, INPUTS.double(), LABELS, training)
     statistics = batch_norm_statistics(net, view)
     simulate = client(net, view, watch=statistics)
-    miss = [float(batch_norm_mismatch(simulate(images.double(), LABELS).inputs, statistics))
+    miss = [float(batch_norm_mismatch(simulate(images.double(), LABELS).inputs,
+                                      statistics).detach())
             for images in (INPUTS, INPUTS.flip(0), INPUTS * 0.9, 1 - INPUTS)]
     assert max(miss[:2]) < 1e-18, "statistics are blind to the order of the batch"
     assert 1e-4 < miss[2] < miss[3]

@@ -322,7 +322,7 @@ WRONG = {
     "independent_numbers": {
         "all entries": lambda b, c, d: c * d,
         "rank of records": lambda b, c, d: min(b, d) * (c + d - min(b, d)),
-        "features unbounded": lambda b, c, d: min(b, c - 1) * (c - 1 + d - min(b, c - 1)),
+        "any number of records": lambda b, c, d: (c - 1) * d,
         "all rows free": lambda b, c, d: min(b, c - 1, d) * (c + d - min(b, c - 1, d)),
     },
     "leak_shown": {
