@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import leaklab
-from leaklab.assess.inversion import halves, judge, sent
+from leaklab.assess.inversion import GALLERY, halves, judge, sent
 from leaklab.attacks.dense_layer import last_layer_features
 from leaklab.attacks.feature_inversion import invert_features
 from leaklab.attacks.gradient_matching import deep_leakage, inverting_gradients
@@ -36,11 +36,11 @@ from leaklab.data import film, radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
 from leaklab.federation import SERVER, draw_batches
-from leaklab.metrics import mean_interval, proportion_interval, reconstruction
+from leaklab.metrics import reconstruction
 from leaklab.models import conv_net
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, Recovered, View
-from studies import by_condition
+from studies import by_condition, interval_of
 
 SEEDS = tuple(range(20))
 IMAGES = 2000  # procedural radiographs, or as many of the real ones
@@ -219,15 +219,8 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
     """Evidence of one score; a trial is one draw of weights, split, victims and start."""
     runs = tuple(float(outcome[score]) for outcome in outcomes)
     statement, unit = STATEMENTS[score]
-    share = unit.startswith("share")
-    single = share and set(runs) <= {0.0, 1.0}
-    low, high = mean_interval(runs)
-    interval, kind = (low, high), "95 % t over trials"
-    if single:
-        interval = proportion_interval(round(sum(runs)), len(runs))
-        kind = "95 % Clopper-Pearson over trials"
-    elif share:
-        interval, kind = (max(0.0, low), min(1.0, high)), f"{kind}, cut to 0 and 1"
+    interval, kind = interval_of(runs, unit)
+    single = kind.startswith("95 % Clopper-Pearson")
     baseline, whose = prior_of(setting["part"], score, outcomes)
     data = data_of(setting)
     return Evidence(
@@ -248,7 +241,7 @@ def prior_of(part: str, score: str, outcomes: list[dict]) -> tuple[float | None,
     if score == "psnr":
         return float(np.mean([o["prior"] for o in outcomes])), whose
     if score == "identified":
-        return 1 / 200, "chance"
+        return 1 / GALLERY, "chance"
     if score == "label":
         return 0.5, "a coin"
     return (0.0, whose) if score == "uplift" else (None, "no guess applies")

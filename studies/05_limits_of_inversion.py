@@ -33,11 +33,11 @@ from leaklab.data import radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
 from leaklab.federation import train_on
-from leaklab.metrics import accuracy, mean_interval, proportion_interval
+from leaklab.metrics import accuracy
 from leaklab.models import conv_net, mlp, predict
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, Recovered, View
-from studies import by_condition
+from studies import by_condition, interval_of
 
 SEEDS = tuple(range(10))
 DEFAULT = Budget()
@@ -208,7 +208,7 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
     """Evidence of one score; a trial is one draw of weights, split, victims and start."""
     runs = tuple(float(outcome[score]) for outcome in outcomes)
     statement, unit = STATEMENTS[score]
-    interval, kind = interval_of(runs, unit, setting.get("records", 1))
+    interval, kind = interval_of(runs, unit)
     baselines = {"psnr": (float(np.mean([o["prior"] for o in outcomes])),
                           "the better public mean image"),
                  "uplift": (0.0, "the better public mean image"),
@@ -225,18 +225,6 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
         setting={"evaluations": DEFAULT.evaluations, "restarts": DEFAULT.restarts,
                  **conditions_of(setting), **setting},
         clusters=len(np.unique(data.patients)))
-
-
-def interval_of(runs: tuple[float, ...], unit: str, records: int):
-    """An interval that fits the score, and its name; losses are too skewed for one of a mean."""
-    if unit == "loss":
-        return (min(runs), max(runs)), "smallest and largest trial"
-    if unit.startswith("share") and set(runs) <= {0.0, 1.0}:
-        return proportion_interval(round(sum(runs)), len(runs)), "95 % Clopper-Pearson over trials"
-    low, high = mean_interval(runs)
-    if unit.startswith("share"):
-        return (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
-    return (low, high), "95 % t over trials"
 
 
 def conditions_of(setting: dict) -> dict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from leaklab.metrics import mean_interval, proportion_interval
+
 
 def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[dict]]]:
     """The outcomes of each condition, in the order of the seeds, from (setting, outcome) pairs."""
@@ -13,3 +15,18 @@ def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[
 
     for setting, group in groupby(results, condition):
         yield setting, [outcome for _, outcome in group]
+
+
+def interval_of(runs: tuple[float, ...], unit: str) -> tuple[tuple[float, float], str]:
+    """An interval over trials that fits the unit, and its name.
+
+    Losses are too skewed for the interval of a mean. Shares that are all 0 or 1 are counts.
+    """
+    if unit == "loss":
+        return (min(runs), max(runs)), "smallest and largest trial"
+    if unit.startswith("share") and set(runs) <= {0.0, 1.0}:
+        return proportion_interval(round(sum(runs)), len(runs)), "95 % Clopper-Pearson over trials"
+    low, high = mean_interval(runs)
+    if unit.startswith("share"):
+        return (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
+    return (low, high), "95 % t over trials"

@@ -16,6 +16,7 @@ from leaklab.attacks.search import (
     Found,
     fading,
     grey,
+    in_turn,
     l_bfgs,
     recovered,
     search,
@@ -24,7 +25,7 @@ from leaklab.attacks.search import (
 )
 from leaklab.runtime import generator
 
-ADAM, L_BFGS = signed_adam(0.05, 0.0, 1.0), l_bfgs(10)
+ADAM, L_BFGS = signed_adam(0.05, 0.0, 1.0), l_bfgs()
 DESCENTS = pytest.mark.parametrize("descend", [ADAM, L_BFGS], ids=["signed Adam", "L-BFGS"])
 TARGET = torch.tensor([[0.2, 0.7, 0.4]], dtype=torch.float64)
 CORNER = torch.full((1, 3), 0.9, dtype=torch.float64)
@@ -63,6 +64,40 @@ def test_the_prior_is_told_how_much_of_the_budget_is_used():
     loss, calls = counted(bowl)
     search(ADAM, loss, [[CORNER]], budget=Budget(4))
     assert [progress for _, progress in calls] == [0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("every", [0, -1])
+def test_snapshots_less_than_one_evaluation_apart_are_refused(every):
+    with pytest.raises(ValueError, match=f"every: {every} given, expected None or 1 or more"):
+        search(ADAM, bowl, [[CORNER]], budget=Budget(3), every=every)
+
+
+def cliff(guess, progress):
+    """Falls towards a rim, beyond which the loss is not a number: whole steps jump over it."""
+    return (guess.sum() if bool((guess > -1).all()) else guess.sum() * math.nan), 0.0
+
+
+def test_descents_in_turn_share_one_budget_and_go_on_from_the_best_guess():
+    loss, calls = counted(bowl)
+    search(in_turn(l_bfgs(5), ADAM), loss, [[CORNER]], budget=Budget(12))
+    assert len(calls) == 12
+    best = min((guess for guess, _ in calls[:5]), key=lambda guess: float(bowl(guess, 0)[0]))
+    assert torch.equal(calls[5][0], best.clamp(0, 1))
+    assert [progress for _, progress in calls[5:]] == pytest.approx([n / 7 for n in range(7)])
+
+
+def test_a_descent_that_runs_over_a_cliff_does_not_end_the_next():
+    loss, calls = counted(cliff)
+    found = search(in_turn(l_bfgs(10), ADAM), loss, [[CORNER]], budget=Budget(60))
+    assert float(calls[2][0].min()) < -1, "L-BFGS has fallen at its third evaluation"
+    assert len(calls) == 60 and found.loss == 0, "Adam goes on, down to the edge of its box"
+
+
+@pytest.mark.parametrize("line_search", [False, True])
+def test_l_bfgs_ends_where_it_no_longer_helps(line_search):
+    loss, calls = counted(lambda guess, progress: ((guess - TARGET).square().sum(), 0.0))
+    found = search(l_bfgs(line_search=line_search), loss, [[CORNER]], budget=Budget(300))
+    assert found.loss < 1e-20 and len(calls) < 100
 
 
 @DESCENTS
@@ -265,10 +300,16 @@ def test_the_grey_start_is_grey_its_own_and_not_the_global_generators():
     assert not torch.equal(start, grey((4, 1, 8, 8), generator("b"), like))
 
 
+def bowl_of_one(guess, progress):
+    """The sum of squares of what is left of 1, which clipping changes."""
+    return (1 - guess).square().sum(), 0.0
+
+
 def test_an_answer_lies_in_range_and_keeps_the_dtype_of_the_search():
     outside = torch.tensor([[-0.5, 0.25], [1.5, 0.75]], dtype=torch.float64)
-    answer = recovered(Found([outside], 1e-30, [outside, outside]), torch.tensor([1, 0]))
+    answer = recovered(Found([outside], 1e-30, [outside, outside]), bowl_of_one,
+                       torch.tensor([1, 0]))
     assert torch.equal(answer.guess, outside.clamp(0, 1))
     assert answer.trajectory.shape == (2, 2, 2) and float(answer.trajectory.max()) == 1
-    assert answer.score.dtype == torch.float64 and answer.score.tolist() == [-1e-30] * 2
-    assert recovered(Found([outside], 1.0, [])).trajectory is None
+    assert answer.score.dtype == torch.float64 and answer.score.tolist() == [-1.625] * 2
+    assert recovered(Found([outside], 1.0, []), bowl_of_one).trajectory is None

@@ -25,14 +25,10 @@ from torch.func import functional_call
 from leaklab.attacks.observed import require_same_model
 from leaklab.attacks.search import (
     DEFAULT,
-    LEARNING_RATE,
     Budget,
     Callback,
+    descend_from_grey,
     fading,
-    grey,
-    recovered,
-    search,
-    signed_adam,
     total_variation,
 )
 from leaklab.attacks.simulated import keep_inputs
@@ -48,8 +44,8 @@ def invert_features(
 
     The model stands at the state before, in evaluation mode. Each record is searched for by
     itself, so the quality does not depend on how many there are. The loss is the squared distance
-    over the squared size of the features; ``variation`` fades on the way. Signed Adam from grey;
-    ``shape``, ``budget``, ``every`` and ``callback`` as in
+    over the squared size of the features; ``variation`` fades on the way. The descent, ``shape``,
+    ``budget``, ``every`` and ``callback`` are those of
     :func:`leaklab.attacks.gradient_matching.inverting_gradients`.
 
     Raises ``ValueError`` for a layer that does not exist, for states that are not those of
@@ -67,9 +63,8 @@ def invert_features(
         functional_call(net, state, (guess,))
         return mismatch(inputs), fading(variation, progress) * total_variation(guess)
 
-    starts = [[grey(shape, generator, like)] for _ in range(budget.restarts)]
-    return recovered(search(signed_adam(LEARNING_RATE, 0.0, 1.0), loss, starts, budget=budget,
-                            every=every, callback=callback))
+    return descend_from_grey(loss, shape=shape, generator=generator, like=like, budget=budget,
+                             every=every, callback=callback)
 
 
 def feature_mismatch(

@@ -6,7 +6,7 @@ The attacker simulates the hospital (:mod:`leaklab.attacks.simulated`) on a gues
 guess would have sent with what was sent, and moves the guess downhill.
 
 :func:`deep_leakage` is DLG: squared distance and L-BFGS, for smooth activations. It reaches
-machine precision there, and stalls at the kinks of ReLU.
+machine precision there, and mostly stalls at the kinks of ReLU.
 :func:`inverting_gradients` takes one minus the cosine, total variation as a prior, and the sign of
 the gradient in Adam. It is the one for ReLU.
 
@@ -35,15 +35,15 @@ from leaklab.attacks.feature_inversion import feature_mismatch
 from leaklab.attacks.observed import mean_gradient
 from leaklab.attacks.search import (
     DEFAULT,
-    LEARNING_RATE,
     Budget,
     Callback,
+    descend_from_grey,
     fading,
     grey,
+    in_turn,
     l_bfgs,
     recovered,
     search,
-    signed_adam,
     total_variation,
 )
 from leaklab.attacks.simulated import (
@@ -56,8 +56,6 @@ from leaklab.models import predict
 from leaklab.updates import Recovered, View
 
 Distance = Callable[[Gradient, Gradient], Tensor]
-
-HISTORY = 100  # steps that L-BFGS remembers
 
 
 def cosine_distance(simulated: Gradient, observed: Gradient) -> Tensor:
@@ -103,9 +101,10 @@ def inverting_gradients(
 ) -> Recovered:
     """Images whose gradient points the way of the observed one (Geiping et al., 2020).
 
-    Signed Adam from grey, its steps shrinking along a cosine. The total variation of the guess is
-    weighted by ``variation``, which shrinks to nothing on the way: it leads at first and leaves no
-    trace at the end (the original keeps it constant).
+    Signed Adam from grey, its steps shrinking along a cosine, after a run-up of thirty evaluations
+    by L-BFGS, which the original lacks: it halves what is needed to 30 dB. The total variation of
+    the guess is weighted by ``variation``, which shrinks to nothing on the way: it leads at first
+    and leaves no trace at the end (the original keeps it constant).
 
     Parameters
     ----------
@@ -142,10 +141,8 @@ def inverting_gradients(
             data = data + batch_norm_weight * batch_norm_mismatch(sent.inputs, statistics)
         return data, fading(variation, progress) * total_variation(guess)
 
-    starts = [[grey(shape, generator, like)] for _ in range(budget.restarts)]
-    found = search(signed_adam(LEARNING_RATE, 0.0, 1.0), loss, starts, budget=budget,
-                   every=every, callback=callback)
-    return recovered(found, known)
+    return descend_from_grey(loss, shape=shape, generator=generator, like=like, budget=budget,
+                             every=every, callback=callback, labels=known)
 
 
 def deep_leakage(
@@ -156,6 +153,7 @@ def deep_leakage(
 ) -> Recovered:
     """DLG: images whose gradient is the observed one, by L-BFGS (Zhu et al., 2019).
 
+    A line search is used for unknown labels; for known ones only where whole steps help no more.
     Arguments as in :func:`inverting_gradients`; ``variation`` is constant here. Where no labels
     are known, they are searched for together with the images, as in the original: ``labels``
     of the result are then a finding. Guesses are clipped to [0, 1] at the end only.
@@ -180,9 +178,12 @@ def deep_leakage(
         starts.append(start)
     if known is not None:
         known = _labels(view, known, shape)
-    found = search(l_bfgs(HISTORY), loss, starts, budget=budget, every=every, callback=callback)
+    descent = l_bfgs(line_search=True)
+    if known is not None:
+        descent = in_turn(l_bfgs(), descent)
+    found = search(descent, loss, starts, budget=budget, every=every, callback=callback)
     said = found.variables[1].argmax(1) if known is None else known
-    return recovered(found, said)
+    return recovered(found, loss, said)
 
 
 def _labels(view: View, labels: Tensor | None, shape: tuple[int, ...]) -> Tensor:

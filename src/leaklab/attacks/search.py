@@ -25,6 +25,10 @@ Callback = Callable[[int, Tensor, float], object]
 
 NOISE = 0.0025  # spread of the grey start: equal images under equal labels would never part
 LEARNING_RATE = 0.05  # of signed Adam, in grey values a step, at the start
+HISTORY = 100  # steps that L-BFGS remembers
+RUN_UP = 30  # evaluations of L-BFGS before signed Adam
+STEEPNESS = 1e4  # times the loss: torch's first L-BFGS step is the slope, where that is short
+PATIENCE = 20  # evaluations of L-BFGS without a better guess: it no longer helps
 SMOOTHING = 1e-6  # under the root of total variation, whose slope at 0 would be infinite
 
 
@@ -78,13 +82,13 @@ class _Log:
     budget: Budget
     every: int | None
     callback: Callback | None
-    best: Found | None = None
+    best: Found | None = None  # of this start
     begun: float = field(default_factory=time.monotonic)
     evaluation: int = 0
     snapshots: list[Tensor] = field(default_factory=list)
 
     def start(self) -> None:
-        self.evaluation, self.snapshots = 0, []
+        self.evaluation, self.snapshots, self.best = 0, [], None
 
     def note(self, variables: Variables, loss: float) -> None:
         """Remember an evaluation; raise ``_Over`` where it was the last one."""
@@ -99,24 +103,34 @@ class _Log:
             raise _Over(search=True)
         if self.budget.seconds and time.monotonic() - self.begun > self.budget.seconds:
             raise _Over(search=True)
-        if self.evaluation >= self.budget.evaluations or loss != loss:
+        if self.left == 0 or loss != loss:
             raise _Over(search=False)
+
+    @property
+    def left(self) -> int:
+        """Evaluations that this start still has."""
+        return self.budget.evaluations - self.evaluation
+
+
+Descent = Callable[[Variables, Loss, _Log], None]
 
 
 def search(
-    descend: Callable[[Variables, Loss, _Log], None], loss: Loss, starts: Iterable[Variables], *,
+    descend: Descent, loss: Loss, starts: Iterable[Variables], *,
     budget: Budget, every: int | None = None, callback: Callback | None = None,
 ) -> Found:
-    """Run ``descend`` (:func:`signed_adam` or :func:`l_bfgs`) from each start; the best of all.
+    """Run ``descend`` (:func:`signed_adam`, :func:`l_bfgs`) from each start; the best of all.
 
     ``loss(*variables)`` answers a data term, by which guesses are compared, and a prior, which is
     only descended upon: a prior that fades on the way would make late guesses look better. It is
     told how much of the budget is used by ``progress``, from 0 to 1. ``every`` keeps a snapshot of
     the first variable each so many evaluations. The snapshots returned are those of the best start.
 
-    Raises ``ValueError`` if the loss is NaN at the outset of every start.
+    Raises ``ValueError`` if ``every`` is below 1, or the loss NaN at the outset of every start.
     """
-    log = _Log(budget, every, callback)
+    if every is not None and every < 1:
+        raise ValueError(f"every: {every} given, expected None or 1 or more")
+    log, found = _Log(budget, every, callback), []
     try:
         for start in starts:
             log.start()
@@ -125,26 +139,31 @@ def search(
             except _Over as over:
                 if over.search:
                     break
+            finally:  # also where Ctrl-C came
+                found += [log.best] if log.best else []
     except KeyboardInterrupt:
-        if log.best is None:
+        if not found:
             raise
-    if log.best is None:
+    if not found:
         raise ValueError("loss: NaN at every guess; is the update finite?")
-    return log.best
+    return min(found, key=lambda best: best.loss)
 
 
-def signed_adam(learning_rate: float, low: float, high: float):
+def signed_adam(learning_rate: float, low: float, high: float) -> Descent:
     """Adam on the signs of the gradient, rate falling along a cosine; guesses in [low, high].
 
     Signs keep all pixels moving alike, whatever the scale of the loss (Geiping et al., 2020).
     """
 
     def descend(variables: Variables, loss: Loss, log: _Log) -> None:
-        steps = log.budget.evaluations
+        steps = log.left
+        log.best = None  # what an earlier descent found may lie outside
+        with torch.no_grad():
+            variables[0].clamp_(low, high)
         adam = torch.optim.Adam(variables, lr=learning_rate)
         schedule = CosineAnnealingLR(adam, steps)
         while True:
-            data, prior = loss(*variables, progress=log.evaluation / steps)
+            data, prior = loss(*variables, progress=1 - log.left / steps)
             slopes = torch.autograd.grad(data + prior, variables)
             log.note(variables, data.item())
             for variable, slope in zip(variables, slopes, strict=True):
@@ -157,29 +176,51 @@ def signed_adam(learning_rate: float, low: float, high: float):
     return descend
 
 
-def l_bfgs(history: int):
-    """L-BFGS with a strong Wolfe line search that remembers ``history`` steps."""
+def l_bfgs(evaluations: int | None = None, line_search: bool = False) -> Descent:
+    """L-BFGS for about so many ``evaluations`` of this start, or until it no longer helps.
+
+    Without a ``line_search`` (strong Wolfe) every step is taken whole. Held-out images came back in
+    fewer evaluations that way, also behind the kinks of ReLU, where the line search gives up. But a
+    whole step may lead uphill, or nowhere.
+    """
 
     def descend(variables: Variables, loss: Loss, log: _Log) -> None:
         optimiser = torch.optim.LBFGS(
-            variables, max_iter=20, history_size=history, line_search_fn="strong_wolfe",
-            tolerance_grad=0, tolerance_change=0)
+            variables, max_iter=20 if line_search else 1, history_size=HISTORY, tolerance_grad=0,
+            tolerance_change=0, line_search_fn="strong_wolfe" if line_search else None)
 
         def closure() -> Tensor:
             data, prior = loss(*variables, progress=0.0)
-            total = data + prior
+            total = STEEPNESS * (data + prior)
             for variable, slope in zip(variables, torch.autograd.grad(total, variables),
                                        strict=True):
                 variable.grad = slope
             log.note(variables, data.item())
             return total.detach()
 
-        before = None
-        while True:
-            after = optimiser.step(closure).item()
-            if before == after:  # not a bit better in 20 steps: arithmetic ends here
-                return
-            before = after
+        least, since = math.inf, log.evaluation
+        last = math.inf if evaluations is None else since + evaluations
+        while log.evaluation < last and log.evaluation - since < PATIENCE:
+            total = optimiser.step(closure).item()
+            if total < least:
+                least, since = total, log.evaluation
+
+    return descend
+
+
+def in_turn(*descents: Descent) -> Descent:
+    """One descent after the other, each from the best guess that this start has seen."""
+
+    def descend(variables: Variables, loss: Loss, log: _Log) -> None:
+        for one in descents:
+            try:
+                one(variables, loss, log)
+            except _Over as over:  # a step to infinity ends one descent, and not the next
+                if over.search or log.left == 0 or log.best is None:
+                    raise
+            with torch.no_grad():
+                for variable, best in zip(variables, log.best.variables, strict=True):
+                    variable.copy_(best)
 
     return descend
 
@@ -212,12 +253,24 @@ def fading(weight: float, progress: float) -> float:
     return weight * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def recovered(found: Found, labels: Tensor | None = None) -> Recovered:
+def descend_from_grey(
+    loss: Loss, *, shape: tuple[int, ...], generator: torch.Generator, like: Tensor,
+    budget: Budget, every: int | None, callback: Callback | None, labels: Tensor | None = None,
+) -> Recovered:
+    """Inputs of ``shape`` in [0, 1], from nearly grey: a run-up by L-BFGS, then signed Adam."""
+    starts = [[grey(shape, generator, like)] for _ in range(budget.restarts)]
+    descent = in_turn(l_bfgs(RUN_UP), signed_adam(LEARNING_RATE, 0.0, 1.0))
+    found = search(descent, loss, starts, budget=budget, every=every, callback=callback)
+    return recovered(found, loss, labels)
+
+
+def recovered(found: Found, loss: Loss, labels: Tensor | None = None) -> Recovered:
     """What a search found as an attack's answer: values clipped to [0, 1], a score for each record.
 
-    The score is minus the loss, the same for all records, and that of the guess before clipping.
+    The score is minus the loss of the clipped guess, the same for all records.
     """
     guess = found.variables[0].clamp(0, 1)
+    own, _ = loss(guess, *found.variables[1:], progress=1.0)
     snapshots = torch.stack(found.snapshots).clamp(0, 1) if found.snapshots else None
-    score = guess.new_full((len(guess),), -found.loss)
-    return Recovered(guess, labels=labels, score=score, trajectory=snapshots)
+    return Recovered(guess, labels=labels, score=guess.new_full((len(guess),), -own.item()),
+                     trajectory=snapshots)

@@ -71,7 +71,11 @@ def client(model: nn.Module, view: View, *, watch: Iterable[str] = ()) -> Client
     inputs = keep_inputs(net, watch)
 
     def gradient(state: Gradient, batch: Tensor, labels: Tensor) -> Gradient:
-        loss = cross_entropy(functional_call(net, state, (batch,)), labels)
+        logits = functional_call(net, state, (batch,))
+        if labels.ndim == 1 and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+            raise ValueError(f"labels: {labels.tolist()} given, expected classes from 0 to "
+                             f"{logits.shape[1] - 1}")
+        loss = cross_entropy(logits, labels)
         slopes = torch.autograd.grad(loss, [state[name] for name in trained], create_graph=True,
                                      allow_unused=True, materialize_grads=True)
         return dict(zip(trained, slopes, strict=True))
@@ -139,7 +143,7 @@ def batch_norm_statistics(model: nn.Module, view: View) -> dict[str, tuple[Tenso
     for name, layer in batch_norm_layers(model).items():
         share = layer.momentum if moved else 1.0
         if share is None:  # such layers keep the plain mean over all batches so far
-            share = 1 / view.after[f"{name}.num_batches_tracked"].item()
+            share = 1 / max(1, view.after[f"{name}.num_batches_tracked"].item())
         share = share or 1.0  # a layer that never moves
         ends = [[state[f"{name}.running_{what}"] for what in ("mean", "var")]
                 for state in (view.before, view.after)]
