@@ -64,7 +64,7 @@ def trials() -> list[dict]:
                  for activation, attack in (("relu", "ig"), ("gelu", "dlg"))]
     settings += [{"part": "batch", "labels": labels, "records": records, "how": how}
                  for labels in CLASSES for records in (1, 4, 8)
-                 for how in ("relu ig", "gelu dlg", "features")]
+                 for how in ("relu ig", "relu dlg", "gelu dlg", "features")]
     settings += [{"part": "steps", "local_steps": steps, "unrolled": unrolled, "how": how}
                  for steps, unrolled in ((1, True), (5, False), (5, True))
                  for how in ("relu ig", "gelu dlg")]
