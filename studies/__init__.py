@@ -20,9 +20,10 @@ def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[
 def interval_of(runs: tuple[float, ...], unit: str) -> tuple[tuple[float, float], str]:
     """An interval over trials that fits the unit, and its name.
 
-    Losses are too skewed for the interval of a mean. Shares that are all 0 or 1 are counts.
+    Losses, and evaluations up to a limit, are too skewed for the interval of a mean. Shares that
+    are all 0 or 1 are counts.
     """
-    if unit == "loss":
+    if unit in ("loss", "evaluations"):
         return (min(runs), max(runs)), "smallest and largest trial"
     if unit.startswith("share") and set(runs) <= {0.0, 1.0}:
         return proportion_interval(round(sum(runs)), len(runs)), "95 % Clopper-Pearson over trials"
