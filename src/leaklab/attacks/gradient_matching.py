@@ -6,7 +6,7 @@ The attacker simulates the hospital (:mod:`leaklab.attacks.simulated`) on a gues
 guess would have sent with what was sent, and moves the guess downhill.
 
 :func:`deep_leakage` is DLG: squared distance and L-BFGS, for smooth activations. It reaches
-machine precision there, and mostly stalls at the kinks of ReLU.
+machine precision there, and may stall at the kinks of ReLU, with several records most of all.
 :func:`inverting_gradients` takes one minus the cosine, total variation as a prior, and the sign of
 the gradient in Adam. It is the one for ReLU.
 

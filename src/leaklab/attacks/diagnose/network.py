@@ -23,8 +23,8 @@ def layer_findings(model: nn.Module, view: View) -> Iterator[Finding]:
     kinks = [layer for layer in layers if isinstance(layer, KINKED)]
     if kinks:
         yield Finding("kinks", "weakens", f"{len(kinks)} layers such as {type(kinks[0]).__name__} "
-                      "have kinks, at which L-BFGS stalls.",
-                      "Take inverting_gradients (cosine, signed Adam) and not deep_leakage.")
+                      "have kinks, at which L-BFGS may stall.",
+                      "For several records take inverting_gradients (cosine, signed Adam).")
     trains = training is None or training.mode == "train"
     norms = [layer for layer in layers
              if isinstance(layer, _BatchNorm) and (trains or layer.running_mean is None)]
