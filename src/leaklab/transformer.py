@@ -57,12 +57,32 @@ class Block(nn.Module):
                                    nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self._heads(x)
+        seen = scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self._after(x, seen)
+
+    def extend(self, starts: Tensor, ends: Tensor) -> Tensor:
+        """What the block makes of each of several words that may follow a beginning.
+
+        Shapes: ``starts`` (n, length, width), length 0 included, ``ends`` (n, words, width), as
+        the result. The same as ``forward`` on each beginning with one word, without repeating the
+        beginning for every word.
+        """
+        _, keys, values = self._heads(starts)
+        query, key, value = self._heads(ends)
+        past = query @ keys.transpose(2, 3)
+        own = (query * key).sum(3, keepdim=True)
+        weight = (torch.cat([past, own], 3) / query.shape[3] ** 0.5).softmax(3)
+        return self._after(ends, weight[..., :-1] @ values + weight[..., -1:] * value)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """Queries, keys and values, (3, n, heads, length, width of a head)."""
         n, length, width = x.shape
         joined = self.attend(self.before_attention(x))
-        parts = joined.view(n, length, 3, self.heads, width // self.heads)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
-        seen = scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.mix(seen.transpose(1, 2).reshape(n, length, width))
+        return joined.view(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+
+    def _after(self, x: Tensor, seen: Tensor) -> Tensor:
+        x = x + self.mix(seen.transpose(1, 2).reshape(x.shape))
         return x + self.dense(self.before_dense(x))
 
 

@@ -47,14 +47,29 @@ FITS = 0.02
 """A word fits where its combination is shorter than this share of a usual word's."""
 FAINT = 0.3
 """In the second block, a word that fits one beginning better than any other may fit this badly."""
-SHARED = 100
-"""Two beginnings that go on with one word fit it alike, within this factor."""
+ALIKE = 100
+"""Two words or beginnings that are both right fit about equally well, within this factor."""
 CERTAIN = 1e-4
 """A record is certain where each of its words fits better than this."""
 ROOM = 0.2
-"""Of all words, the shortest twentieth is this long at least; if not, words fit by chance."""
-WIDE = 4
-"""At each place at most so many candidates a record are followed."""
+"""At some place, of all words the best hundredth fits no better than this; else by chance."""
+MOST = 256
+"""Words followed at each place, at most."""
+
+
+def read_notes(model: NoteModel, view: View, *, records: int) -> Recovered:
+    """The notes behind ``view``, by :func:`ordered_tokens` where that is certain.
+
+    Else by :func:`sequences`. Shapes, fields of the answer and errors as there.
+    """
+    if records == 1:
+        tables = [_moved_rows(model, view, name)[0] for name in ("tokens.weight",
+                                                                 "positions.weight")]
+        if all(moved.any() for moved in tables) and not tables[0].all():
+            found = ordered_tokens(model, view)
+            if found.certificate.all():
+                return found
+    return sequences(model, view, records=records)
 
 
 def token_set(model: NoteModel, view: View) -> Recovered:
@@ -92,7 +107,8 @@ def ordered_tokens(model: NoteModel, view: View) -> Recovered:
     guess = torch.full((1, len(used)), PAD, device=table.device)
     guess[0, used.nonzero()[:, 0]] = table[choice]
     certain = sure & (len(places) <= places.shape[1])
-    return Recovered(guess, score=-(rest.norm() / tokens.norm())[None], certificate=certain[None])
+    score = -(rest.norm() / tokens.norm()).clamp(min=1e-300).log10()
+    return Recovered(guess, score=score[None], certificate=certain[None])
 
 
 def sequences(
@@ -103,8 +119,8 @@ def sequences(
     ``allowed``, shape (vocabulary,), says which words may occur; by default those whose embedding
     moved, or all where none did. ``score`` is minus the log10 of the worst fit of a record, see
     :data:`FITS`, and 0 where nothing was found. ``certificate``: every word is :data:`CERTAIN`.
-    At most ``records * WIDE * records`` beginnings are tried at each place. Raises ``ValueError``
-    for fewer than one record, or as :func:`leaklab.attacks.observed.mean_gradient` does.
+    At most ``records`` beginnings are grown, each by at most :data:`MOST` words a place. Raises
+    ``ValueError`` for fewer than one record, or as :func:`leaklab.attacks.observed.mean_gradient` does.
     """
     if records < 1:
         raise ValueError(f"records: {records} given, expected 1 or more")
@@ -113,9 +129,9 @@ def sequences(
         moved, _ = _moved_rows(model, view, "tokens.weight")
         allowed = moved if moved.any() else torch.ones_like(moved)
     fits = word_fits(net, view)
-    if fits.quantile(0.05) < ROOM:
+    if fits.quantile(0.01, dim=1).max() < ROOM:
         return _answer([], records, len(fits), allowed.device)
-    candidates = [_candidates(row, allowed, WIDE * records) for row in fits]
+    candidates = [_candidates(row, allowed) for row in fits]
     if records == 1 or len(net.blocks) == 1:
         return _answer(_one_record(fits, candidates), records, len(fits), allowed.device)
     return _answer(_grow(net, view, fits, candidates, records), records, len(fits), allowed.device)
@@ -185,10 +201,10 @@ def _moved_rows(model: NoteModel, view: View, name: str) -> tuple[Tensor, Tensor
 # --- From words that fit to sequences ---------------------------------------------------------
 
 
-def _candidates(row: Tensor, allowed: Tensor, most: int) -> list[int]:
+def _candidates(row: Tensor, allowed: Tensor) -> list[int]:
     """Words that fit at a place, the best first."""
     fitting = torch.where(allowed, row, torch.inf)
-    order = fitting.argsort()[:most]
+    order = fitting.argsort()[:MOST]
     return order[fitting[order] < FITS].tolist()
 
 
@@ -212,8 +228,7 @@ def _grow(net: NoteModel, view: View, fits: Tensor, candidates: list[list[int]],
     for t, words in enumerate(progress(candidates, "places")):
         if not words or not growing:
             break
-        tried = torch.tensor([[*start, word] for start, _ in growing for word in words])
-        grid = measure(tried).reshape(len(growing), len(words))
+        grid = measure(torch.tensor([start for start, _ in growing]).long(), torch.tensor(words))
         pairs = _extensions(grid, records - len(ended))
         ended += [growing[k] for k in set(range(len(growing))) - {k for k, _ in pairs} if t]
         growing = [([*growing[k][0], words[c]],
@@ -226,36 +241,44 @@ def _extensions(grid: Tensor, most: int) -> list[tuple[int, int]]:
     """Which beginning goes on with which word: pairs of row and column of ``grid``.
 
     Each beginning takes the word that fits it best: where it fits no other beginning better, down
-    to a faint fit; else only if it fits nearly as well as there, which is how two records end
-    apart. A word that nobody took starts a branch from the beginning it fits best, while there are
-    records left.
+    to a faint fit; else only if it fits about as well as there, so that a record may end before
+    another. A word that nobody took starts a branch from the beginning it fits best, if it fits
+    about as well as the word taken, while there are records left.
     """
-    best = grid.argmin(0).tolist()
-    chosen = []
-    for k, row in enumerate(grid):
-        column = int(row.argmin())
-        shared = min(FITS, SHARED * float(grid[best[column], column]))
-        if row[column] < (FAINT if best[column] == k else shared):
-            chosen.append((k, column))
-    taken = {column for _, column in chosen}
-    for column in grid.min(0).values.argsort().tolist():
-        if column not in taken and len(chosen) < most and grid[best[column], column] < FITS:
-            chosen.append((best[column], column))
+    best, columns = grid.argmin(0).tolist(), grid.argmin(1).tolist()
+
+    def alike(value: Tensor, other: Tensor) -> bool:
+        return bool(value < FITS and value < ALIKE * other)
+
+    chosen = [(k, c) for k, c in enumerate(columns)
+              if (grid[k, c] < FAINT if best[c] == k else alike(grid[k, c], grid[best[c], c]))]
+    taken = {c for _, c in chosen}
+    for c in grid.min(0).values.argsort().tolist():
+        k = best[c]
+        if c not in taken and len(chosen) < most and alike(grid[k, c], grid[k, columns[k]]):
+            chosen.append((k, c))
     return chosen
 
 
 def _second_block(net: NoteModel, view: View, shape: torch.Size):
-    """How well the last word of a beginning fits in the second block, over words at random."""
+    """How well words fit in the second block after each beginning, over words at random."""
     span, device = _span(net, view, 1), net.tokens.weight.device
 
-    def lengths(tokens: Tensor) -> Tensor:
-        with torch.no_grad():
-            hidden = net.blocks[0](net.embed(tokens.to(device)))
-            return span.length(net.blocks[1].before_attention(hidden))
+    @torch.no_grad()
+    def lengths(hidden: Tensor) -> Tensor:
+        return span.length(net.blocks[1].before_attention(hidden))
+
+    @torch.no_grad()
+    def measure(starts: Tensor, words: Tensor) -> Tensor:
+        place = net.positions.weight[starts.shape[1]]
+        ends = (net.tokens(words.to(device)) + place).expand(len(starts), -1, -1)
+        return lengths(net.blocks[0].extend(net.embed(starts.to(device)), ends)) / usual
 
     draw = torch.Generator().manual_seed(0)  # the usual length varies little between draws
-    usual = lengths(torch.randint(shape[1], (64, shape[0]), generator=draw)).median()
-    return lambda tokens: lengths(tokens)[:, -1] / usual
+    chance = torch.randint(shape[1], (64, shape[0]), generator=draw).to(device)
+    with torch.no_grad():
+        usual = lengths(net.blocks[0](net.embed(chance))).median()
+    return measure
 
 
 def _answer(found: list[Found], records: int, length: int,
