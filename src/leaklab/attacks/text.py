@@ -119,8 +119,10 @@ def sequences(
     ``allowed``, shape (vocabulary,), says which words may occur; by default those whose embedding
     moved, or all where none did. ``score`` is minus the log10 of the worst fit of a record, see
     :data:`FITS`, and 0 where nothing was found. ``certificate``: every word is :data:`CERTAIN`.
-    At most ``records`` beginnings are grown, each by at most :data:`MOST` words a place. Raises
-    ``ValueError`` for fewer than one record, or as :func:`leaklab.attacks.observed.mean_gradient` does.
+    At most ``records`` beginnings are grown, each by at most :data:`MOST` words a place. A model
+    of one block tells no records apart: one sequence of the best words is returned. Raises
+    ``ValueError`` for fewer than one record, or as
+    :func:`leaklab.attacks.observed.mean_gradient` does.
     """
     if records < 1:
         raise ValueError(f"records: {records} given, expected 1 or more")

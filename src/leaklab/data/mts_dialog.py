@@ -36,7 +36,7 @@ def load() -> tuple[Corpus, Corpus]:
     public = [words for _, rows in parts[0] for _, words in rows]
     common = Counter(word for words in public for word in words).most_common(VOCABULARY)
     vocabulary = (*SPECIAL, *sorted(word for word, _ in common))
-    classes = tuple(sorted({header for _, rows in parts[0] for header, _ in rows}))
+    classes = tuple(sorted({header for part in parts for _, rows in part for header, _ in rows}))
     return tuple(_corpus(f"MTS-Dialog, {name} part", part, vocabulary, classes)
                  for name, part in zip(("public", "private"), parts, strict=True))
 
