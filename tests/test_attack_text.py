@@ -1,4 +1,4 @@
-"""Notes come out verbatim where the algebra says so, and the certificate knows where it does not."""
+"""Notes come out verbatim where the algebra says so, and the certificate knows where not."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-r"""From an update of a language model back to the notes: exact algebra, no search.
+r"""From an update of a language model back to the notes: by algebra, without descent.
 
 Each token enters as the sum of its own embedding and that of its place. Three things follow.
 
@@ -21,12 +21,13 @@ DAGER, the span check and the growing of sequences. Ours differs from DAGER in t
 distance from a span of fixed rank, but how long a combination of gradient rows has to be to give
 the input, which needs no rank and survives some local steps.
 
-Where it fails: once the tokens of all records together approach the width of the layer, or the
-rank of an adapter, every word is in the span (:data:`ROOM`). The place of a word says which record
-it belongs to only through the second block, whose gradient fades in a trained model. A table whose
-head is tied to it moves in every row, so that :func:`token_set` tells nothing. Noise, as of
-differential privacy, hides short combinations. A malicious server does better: Fowl et al. (2022,
-arXiv:2201.12675).
+Where it fails: once the words of all records approach the width of the layer, or the rank of an
+adapter, every word is in the span (:data:`ROOM`). Before that, words of a batch fit in places of
+each other: if a and b stand at one place and a at another, b fits there as well. Which record a
+word belongs to shows in the second block alone, whose gradient fades below the rounding of the
+weights in a trained model, and whose inputs move over several local steps. A table whose head is tied to it
+moves in every row, so that :func:`token_set` tells nothing. Noise, as of differential privacy,
+hides short combinations. A malicious server does better: Fowl et al. (2022, arXiv:2201.12675).
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def sequences(
     if allowed is None:
         moved, _ = _moved_rows(model, view, "tokens.weight")
         allowed = moved if moved.any() else torch.ones_like(moved)
+        allowed[PAD] = False
     fits = word_fits(net, view)
     if fits.quantile(0.01, dim=1).max() < ROOM:
         return _answer([], records, len(fits), allowed.device)
@@ -217,8 +219,10 @@ def _one_record(fits: Tensor, candidates: list[list[int]]) -> list[Found]:
         if not place:
             break
         words.append(place[0])
-    worst = max((float(fits[t, word]) for t, word in enumerate(words)), default=1.0)
-    return [(words, worst)] if words else []
+    if not words:
+        return []
+    broken = any(candidates[len(words):])  # something fits behind the end: the end is in doubt
+    return [(words, 1.0 if broken else max(float(fits[t, w]) for t, w in enumerate(words)))]
 
 
 def _grow(net: NoteModel, view: View, fits: Tensor, candidates: list[list[int]],
