@@ -25,9 +25,10 @@ Where it fails: once the words of all records approach the width of the layer, o
 adapter, every word is in the span (:data:`ROOM`). Before that, words of a batch fit in places of
 each other: if a and b stand at one place and a at another, b fits there as well. Which record a
 word belongs to shows in the second block alone, whose gradient fades below the rounding of the
-weights in a trained model, and whose inputs move over several local steps. A table whose head is tied to it
-moves in every row, so that :func:`token_set` tells nothing. Noise, as of differential privacy,
-hides short combinations. A malicious server does better: Fowl et al. (2022, arXiv:2201.12675).
+weights in a trained model, and whose inputs move over several local steps. A table whose head is
+tied to it moves in every row, so that :func:`token_set` tells nothing. Noise, as of differential
+privacy, hides short combinations. A malicious server does better: Fowl et al. (2022,
+arXiv:2201.12675).
 """
 
 from __future__ import annotations
