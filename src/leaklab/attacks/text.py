@@ -149,9 +149,10 @@ def word_fits(model: NoteModel, view: View) -> Tensor:
     gives the word's input, over the median of all words there.
     """
     net = _received(model, view)
-    with torch.no_grad():
-        inputs = net.tokens.weight + net.positions.weight[:, None]
-        length = _span(net, view, 0).length(net.blocks[0].before_attention(inputs))
+    span, norm = _span(net, view, 0), net.blocks[0].before_attention
+    with torch.no_grad():  # place by place: all words at all places take a lot of memory
+        length = torch.stack([span.length(norm(net.tokens.weight + place))
+                              for place in net.positions.weight])
     return length / length.median(1, keepdim=True).values
 
 
