@@ -1,4 +1,4 @@
-"""MTS-Dialog: 1,701 sections of clinical notes in real style, about fictional patients.
+"""MTS-Dialog: 1,701 sections of clinical notes, published for research on writing such notes.
 
 Ben Abacha, Yim, Fan and Lin (2023, doi:10.18653/v1/2023.eacl-main.168), CC BY 4.0. No field is
 marked in them, so that whole sections can be scored, and not names or dates.

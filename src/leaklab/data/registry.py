@@ -103,7 +103,7 @@ def _heart(site: str, where: str, rows: int, size: int, sha256: str, md5: str) -
 
 def _mts_dialog(name: str, sections: str, size: int, sha256: str, md5: str) -> DataFile:
     return DataFile(
-        name, f"MTS-Dialog, {sections} sections of clinical notes about fictional patients",
+        name, f"MTS-Dialog, {sections} sections of clinical notes, by kind of section",
         "CC BY 4.0", MTS_DIALOG, size=size, sha256=sha256, md5=md5,
         urls=(MTS_DIALOG_URL.format(name),), verified=True,
     )
