@@ -257,12 +257,17 @@ def reading(name: str, stem: str, outcomes: list[dict], where: dict) -> Iterator
                "they stand in the notes.", np.mean(list(kinds.values()), 0),
                {**where, "by_kind": means, "guess_by_kind": {
                    kind: float(runs.mean()) for kind, runs in guess.items()}},
-               baseline=(float(np.mean(list(guess.values()))),
-                         "the likeliest value of each field among public notes"))
+               baseline=(float(np.mean(list(guess.values()))), GUESS))
+    yield make(f"gain_{name}", "How many more of the fields are read than guessed, as a share of "
+               "all.", np.mean([kinds[kind] - guess[kind] for kind in FIELDS], 0), where,
+               baseline=(0.0, GUESS), gain=True)
     yield make(f"verbatim_{name}", "Share of notes that are read to the last token.",
                column(outcomes, f"{stem}_verbatim"), where)
     yield make(f"certified_{name}", "Share of notes of which the server knows that it has read "
                "them.", column(outcomes, f"{stem}_certified"), where)
+
+
+GUESS = "the likeliest value of each field among public notes"
 
 
 def describe_width(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
@@ -322,19 +327,26 @@ def column(outcomes: list[dict], key: str) -> np.ndarray:
 
 
 def make(name: str, statement: str, runs, setting: dict, *,
-         baseline: tuple[float, str] = (0.0, "nothing"), real: bool = False) -> Evidence:
-    """Evidence from one share a seed; where all are 0 or all 1, with the exact interval."""
+         baseline: tuple[float, str] = (0.0, "nothing"), real: bool = False,
+         gain: bool = False) -> Evidence:
+    """Evidence from one share a seed; where all are 0 or all 1, with the exact interval.
+
+    A ``gain`` is a difference of shares and may be below 0.
+    """
     runs = tuple(float(value) for value in runs)
     low, high = mean_interval(runs)
     interval, kind, counts = (max(low, 0.0), min(high, 1.0)), "95 % t over draws, cut to 0 to 1", {}
+    if gain:
+        interval, kind = (low, high), "95 % t over draws"
     if set(runs) in ({0.0}, {1.0}):
         hits = round(sum(runs))
         interval, kind = proportion_interval(hits, len(runs)), "95 % Clopper-Pearson over draws"
         counts = {"successes": hits, "trials": len(runs)}
     data = sections()[1] if real else notes.synthetic(max(BATCHES), SEEDS[0])
     return Evidence(
-        name=name, statement=statement, value=float(np.mean(runs)), unit="share",
-        interval=interval, interval_kind=kind, baseline=baseline[0], baseline_kind=baseline[1],
-        runs=runs, seeds=SEEDS, data=data.provenance, data_sha256=data.sha256, scale="fast",
+        name=name, statement=statement, value=float(np.mean(runs)),
+        unit="difference in share" if gain else "share", interval=interval, interval_kind=kind,
+        baseline=baseline[0], baseline_kind=baseline[1], runs=runs, seeds=SEEDS,
+        data=data.provenance, data_sha256=data.sha256, scale="fast",
         version=leaklab.__version__, setting=setting, view="server", privacy_unit="note",
         **counts)
