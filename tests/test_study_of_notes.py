@@ -98,7 +98,7 @@ def test_the_hospital_and_the_public_share_no_note():
 
 def test_a_trained_model_has_learnt_from_public_notes_alone():
     inputs = protocol.tokens(STUDY.victims(2))
-    loss = {trained: float(torch.nn.functional.cross_entropy(
-        STUDY.model(2, trained=trained)(inputs), next_words(inputs)))
+    loss = {trained: torch.nn.functional.cross_entropy(
+        STUDY.model(2, trained=trained)(inputs), next_words(inputs)).item()
         for trained in (False, True)}
     assert loss[True] < loss[False] - 2
