@@ -106,5 +106,6 @@ def test_sections_of_mts_dialog_are_split_cut_and_kept_apart():
     first = private.notes[0]
     known = [w for w, t in zip(first.text.split(), first.tokens, strict=True) if t != notes.UNKNOWN]
     assert known == [public.words[t] for t in first.tokens if t != notes.UNKNOWN]
-    assert not {n.text for n in private.notes} >= {n.text for n in public.notes}
+    shared = {n.text for n in private.notes} & {n.text for n in public.notes}
+    assert len(shared) < 0.05 * len(private), "stock sentences, found in both files as published"
     assert private.tag == "REAL" and private.licence == "CC BY 4.0"
