@@ -182,6 +182,15 @@ def test_several_notes_are_told_apart_by_the_second_block(part, n, width):
     assert same_notes(found.guess, inputs) and found.certificate.all()
 
 
+@pytest.mark.parametrize("told", [1, 3])
+def test_a_certificate_holds_only_if_the_records_told_are_no_fewer_than_there_are(told):
+    net, inputs = blocks_only(model(128)), records(2, 100)
+    found = text.sequences(net, seen(net, inputs), records=told)
+    right = [line in inputs.tolist() for line in found.guess.tolist()]
+    assert found.certificate.tolist() == {1: [True], 3: [True, True, False]}[told]
+    assert right == {1: [False], 3: [True, True, False]}[told], "of one, a mixture"
+
+
 def test_notes_that_share_a_beginning_and_an_end_are_both_read():
     inputs = records(1, 3).repeat(2, 1)
     start, stop = 20, 24
