@@ -20,7 +20,7 @@ from browser import FLAGS, find_chromium
 from leaklab.federation import Hospital
 from leaklab.teaching import checks, solutions
 from leaklab.teaching.scrubber import scrubber
-from leaklab.teaching.show import fields, show_source
+from leaklab.teaching.show import MarkedNote, fields, show_source
 
 
 def sheet_of(page: str) -> np.ndarray:
@@ -331,6 +331,24 @@ WRONG = {
         "both": lambda u, i, n: u[0] > 0 and i[0] > 1 / n,
         "high ends": lambda u, i, n: u[1] > 0 or i[1] > 1 / n,
     },
+    "moved_tokens": {
+        "upwards only": lambda a, b: (b > a).any(1).nonzero()[:, 0],
+        "sums cancel": lambda a, b: ((b - a).sum(1) != 0).nonzero()[:, 0],
+        "first column": lambda a, b: (a != b)[:, 0].nonzero()[:, 0],
+        "a mask": lambda a, b: (a != b).any(1),
+    },
+    "words_in_order": {
+        "nearest row": lambda p, r: torch.cdist(p, r).argmin(1),
+        "largest product": lambda p, r: (p @ r.T).argmax(1),
+        "the wrong way round": lambda p, r: torch.linalg.lstsq(p.T, r.T).solution.argmax(0),
+    },
+    "outside_span": {
+        "columns": lambda g, x: (x[: len(g)] - g @ torch.linalg.pinv(g) @ x[: len(g)]).norm()
+        / x.norm(),
+        "not a share": lambda g, x: (x - g.T @ torch.linalg.pinv(g.T) @ x).norm(),
+        "inside": lambda g, x: (g.T @ torch.linalg.pinv(g.T) @ x).norm() / x.norm(),
+        "rows taken as orthonormal": lambda g, x: (x - g.T @ (g @ x)).norm() / x.norm(),
+    },
 }
 
 
@@ -390,3 +408,15 @@ def test_tls_hides_the_contents_and_shows_the_size():
     assert payload[:32] not in seen and b"localhost" in seen  # the peer's name is not hidden
     assert len(payload) < len(seen) < 1.05 * len(payload)
     assert over_tls(payload) != seen, "keys are drawn anew for each connection"
+
+
+# --- Notes ------------------------------------------------------------------------------------
+
+
+def test_a_marked_note_says_in_words_what_it_says_in_colour():
+    words = ["Seen", ":", "Ada", "&", "Co", ",", "1", "2", "."]
+    note = MarkedNote(words, [("number", 6, 8), ("name", 2, 5)], "SYNTHETIC")
+    assert repr(note) == "Seen : [name: Ada & Co] , [number: 1 2] .\nSYNTHETIC"
+    page = note._repr_html_()
+    assert "Ada &amp; Co <small>name</small>" in page and "SYNTHETIC" in page
+    assert page.count("<mark") == 2

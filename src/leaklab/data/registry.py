@@ -37,6 +37,14 @@ FILM = (
 FILM_URL = (
     "https://github.com/pydicom/pydicom-data/raw/39a2eb31815eec435dc26c322c27aec5cfcbddb6/data/{}"
 )
+MTS_DIALOG = (
+    "Ben Abacha, Yim, Fan and Lin 2023, An Empirical Study of Clinical Note Generation from "
+    "Doctor-Patient Encounters, EACL 2023, doi:10.18653/v1/2023.eacl-main.168"
+)
+MTS_DIALOG_URL = (
+    "https://raw.githubusercontent.com/abachaa/MTS-Dialog/"
+    "3ff0801933608d6f570468c13125125fb5cabdea/Main-Dataset/{}"
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,14 @@ def _heart(site: str, where: str, rows: int, size: int, sha256: str, md5: str) -
     )
 
 
+def _mts_dialog(name: str, sections: str, size: int, sha256: str, md5: str) -> DataFile:
+    return DataFile(
+        name, f"MTS-Dialog, {sections} sections of clinical notes, by kind of section",
+        "CC BY 4.0", MTS_DIALOG, size=size, sha256=sha256, md5=md5,
+        urls=(MTS_DIALOG_URL.format(name),), verified=True,
+    )
+
+
 _ROWS = (
     _medmnist(
         "pneumoniamnist.npz",
@@ -141,6 +157,18 @@ _ROWS = (
         package="lifelines==0.30.3", member="lifelines/datasets/lung.csv", verified=True,
         package_sha256="44802480a28d6cb836c7fea4a54ec0ba220eb31c6d7444589637a8bd66066e8c",
     ),
+    _mts_dialog("MTS-Dialog-TrainingSet.csv", "1,201", 1_041_071,
+                "65a28681dd59fc159681ea026e44610f2af7bc64a0e7f892d763eb03d9f503dc",
+                "508eb10d1a14d51f87e271c614d199c3"),
+    _mts_dialog("MTS-Dialog-ValidationSet.csv", "100", 74_054,
+                "227206520c4534381c0d7fba6d3f09319a9af5a6d9603a93c0341af1198e3958",
+                "d687d98ff74bf426cb1d945a4300ee79"),
+    _mts_dialog("MTS-Dialog-TestSet-1-MEDIQA-Chat-2023.csv", "200", 162_806,
+                "b4d38dd2c99b2e9860099abcf653f1e0f3e9b69f9fcc45be2a2699b37a4d2f37",
+                "4f424412a5a06344a372d434f04104c5"),
+    _mts_dialog("MTS-Dialog-TestSet-2-MEDIQA-Sum-2023.csv", "200", 171_558,
+                "226644466ed3af82382b327a3e684aab70aa605b96cfd93b04f584f1826ab1a6",
+                "0a0a6595c01671f7c4e256e6b20c5fe4"),
     # MedMNIST 3.0.2 publishes these MD5s; no loader here has read the files yet.
     _medmnist("nodulemnist3d.npz", "1,633 lung nodules in CT, 28 x 28 x 28",
               "8755a7e9e05a4d9ce80a24c3e7a256f3", images=LIDC),

@@ -214,6 +214,44 @@ def leak_shown(attempt: Callable) -> None:
     ])
 
 
+def moved_tokens(attempt: Callable) -> None:
+    """Check ``attempt(before, after)``: token tables, shape (vocabulary, width)."""
+    before = tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
+    run_cases(attempt, [
+        Case((before, before + tensor([[0.0, 0.0], [0.5, 0.5], [0.0, 0.0], [-1.0, 0.0]])),
+             tensor([1, 3]), "A row that moved, up or down, belongs to a token that occurs."),
+        Case((before, before + tensor([[0.0, 0.2], [0.0, 0.0], [0.3, -0.3], [0.0, 0.0]])),
+             tensor([0, 2]), "Look at every column; changes of a row may cancel in its sum."),
+        Case((before, before), tensor([], dtype=torch.long), "Nothing moved: no token is known."),
+    ])
+
+
+def words_in_order(attempt: Callable) -> None:
+    """Check ``attempt(places, rows)``: gradients, shapes (places, width) and (tokens, width)."""
+    places = tensor([[1.0, 0.0, 0.0], [4.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    run_cases(attempt, [
+        Case((places, places[[2, 0, 1]]), tensor([1, 2, 0]), "A row is the gradient of a place."),
+        Case((places, torch.stack([places[1], places[0] + places[2]])), tensor([1, 0, 1]),
+             "The second token stands in two places: its row is their sum, near neither."),
+        Case((places, torch.stack([places[0] + places[1], places[2]])), tensor([0, 0, 1]),
+             "Solve for all places together; places may point nearly the same way."),
+    ])
+
+
+def outside_span(attempt: Callable) -> None:
+    """Check ``attempt(gradient, inputs)``: shapes (out, in) and (in,); a share of 0 to 1."""
+    plane = tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    run_cases(attempt, [
+        Case((plane, tensor([3.0, 4.0, 0.0])), tensor(0.0), "It is a sum of the rows."),
+        Case((plane, tensor([3.0, 0.0, 4.0])), tensor(0.8),
+             "4 of a length of 5 stand outside: divide by the length of the input."),
+        Case((tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 0.0]]), tensor([1.0, -1.0, 0.0])), tensor(1.0),
+             "The rows point one way: that is a line, and no plane."),
+        Case((tensor([[0.0, 5.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
+              tensor([0.0, 0.0, 2.0])), tensor(1.0), "Rows, and not columns, are sums of inputs."),
+    ])
+
+
 def _values(argument: object) -> object:
     """What an in-place edit of ``argument`` could change."""
     return dict(argument.state_dict()) if isinstance(argument, nn.Module) else argument

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import math
 import textwrap
@@ -42,3 +43,36 @@ def fields(names: Sequence[str], units: Sequence[str], steps: Sequence[float],
         digits = max(0, math.ceil(-math.log10(step)))
         a, b = (f"{value:9.{digits}f}" for value in values)
         print(f"{name:{max(map(len, names))}s} {unit:{max(map(len, units))}s}  true {a}  read {b}")
+
+
+MARKS = {"name": "#E69F00", "number": "#56B4E9", "date": "#009E73", "diagnosis": "#CC79A7"}
+"""Okabe-Ito colours of the fields of a note; each field bears its name too."""
+
+
+class MarkedNote:
+    """A note with its fields marked: coloured HTML, or text with each field in brackets.
+
+    ``words`` are the note's tokens as words, ``spans`` its fields (kind, start, stop), and
+    ``caption`` says whose words these are, with the tag of the data.
+    """
+
+    def __init__(self, words: Sequence[str], spans: Sequence[tuple[str, int, int]], caption: str):
+        self.parts: list[tuple[str, str]] = []
+        done = 0
+        for kind, start, stop in sorted(spans, key=lambda span: span[1]):
+            self.parts += [("", " ".join(words[done:start])), (kind, " ".join(words[start:stop]))]
+            done = stop
+        self.parts.append(("", " ".join(words[done:])))
+        self.caption = caption
+
+    def _repr_html_(self) -> str:
+        style = "padding:0 .25em;border-radius:.25em;color:black;background:"
+        line = " ".join(
+            f'<mark style="{style}{MARKS[kind]}">{html.escape(text)} <small>{kind}</small></mark>'
+            if kind else html.escape(text) for kind, text in self.parts if text)
+        return (f'<figure style="margin:1em 0"><p style="line-height:1.9">{line}</p>'
+                f"<figcaption><small>{html.escape(self.caption)}</small></figcaption></figure>")
+
+    def __repr__(self) -> str:
+        line = " ".join(f"[{kind}: {text}]" if kind else text for kind, text in self.parts if text)
+        return "\n".join([*textwrap.wrap(line, 88), self.caption])

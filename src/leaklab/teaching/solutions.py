@@ -6,6 +6,8 @@ run through the checks.
 
 from __future__ import annotations
 
+import torch
+
 
 def fedprox_gradient(gradient, weights, global_weights, mu):
     """Gradient of the local loss plus ``mu / 2 * ||weights - global_weights||^2``."""
@@ -93,3 +95,20 @@ def independent_numbers(records, classes, features):
 def leak_shown(uplift, identified, gallery):
     """Whether the intervals show a leak."""
     return uplift[0] > 0 or identified[0] > 1 / gallery
+
+
+def moved_tokens(before, after):
+    """Numbers of the rows that changed."""
+    return (before != after).any(1).nonzero()[:, 0]
+
+
+def words_in_order(places, rows):
+    """For each place the token whose row holds the gradient of that place."""
+    share = torch.linalg.lstsq(places.T, rows.T).solution
+    return share.argmax(1)
+
+
+def outside_span(gradient, inputs):
+    """The share of an input's length that is no combination of the gradient's rows."""
+    inside = gradient.T @ torch.linalg.pinv(gradient.T) @ inputs
+    return (inputs - inside).norm() / inputs.norm()

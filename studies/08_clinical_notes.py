@@ -1,0 +1,352 @@
+"""Study 8: what a server reads of clinical notes in the update of a language model.
+
+    notes    notes by grammar, batches of 1 to 16; which weights train (all, all with a tied head,
+             the blocks alone, adapters of rank 8), a new model and a trained one, one local step
+             and five; beside them what the rows of the token table name without any order
+    width    the blocks alone, a new model, one step: batches against the width of the model
+    rank     adapters of rising rank, one note
+    real     sections of MTS-Dialog, the blocks alone, a new model, one step
+
+A seed redraws notes, initial weights, training and its batches. The guess without an update is the
+likeliest value of each field among 2,000 public notes of the same grammar. Controls: the update of
+another patient, and the fields of notes that are in no batch. A trained model has seen 400 public
+notes. Settings of the attack were chosen on seeds 100 to 103.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import leaklab
+from leaklab.assess import notes as protocol
+from leaklab.attacks.text import read_notes, token_set
+from leaklab.data import mts_dialog, notes
+from leaklab.data.notes import FIELDS, Note
+from leaklab.evidence import Evidence
+from leaklab.federation import train_on
+from leaklab.metrics import mean_interval, proportion_interval, text
+from leaklab.runtime import generator
+from leaklab.transformer import NoteModel, blocks_only, next_words, note_model, with_adapters
+from leaklab.updates import LocalTraining
+from studies import by_condition
+
+SEEDS = tuple(range(20))
+LEARNING_RATE = 0.1
+WIDTH = 128
+REAL_WIDTH = 256  # sections are longer
+RANK = 8
+BATCHES = (1, 2, 4, 8, 16)
+WALK_BATCHES = (1, 2, 4)
+WALK = 5  # local steps
+PUBLIC_SEED = 10_000
+STRANGERS = 200
+WARM_UP = LocalTraining(3e-3, local_steps=60, batch_size=16, optimiser="adam")
+WIDTHS = (64, 128, 256)
+WIDTH_BATCHES = (1, 2, 4)
+RANKS = (8, 32, 64, 96)
+REAL_BATCHES = (1, 2, 4)
+
+
+def trials() -> list[dict]:
+    """Every setting of the study, for every seed."""
+    settings = [{"part": "notes", "tied": tied, "trained": trained}
+                for tied in (False, True) for trained in (False, True)]
+    settings += [{"part": "width", "width": width} for width in WIDTHS]
+    settings += [{"part": "rank"}, {"part": "real"}]
+    return [{**setting, "seed": seed} for setting in settings for seed in SEEDS]
+
+
+def run(setting: Mapping) -> dict:
+    """Measure one trial."""
+    parts = {"notes": run_notes, "width": run_width, "rank": run_rank, "real": run_real}
+    return parts[setting["part"]](**{k: v for k, v in setting.items() if k != "part"})
+
+
+# --- The cast -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def public() -> tuple[Note, ...]:
+    """What everybody may know of such notes."""
+    return notes.synthetic(2000, PUBLIC_SEED).notes
+
+
+@functools.cache
+def victims(seed: int) -> tuple[Note, ...]:
+    """The notes of the hospital; a batch is the first of them."""
+    return notes.synthetic(max(BATCHES), seed).notes
+
+
+def model(seed: int, *, width: int = WIDTH, tied: bool = False, words: int | None = None,
+          trained: bool = False) -> NoteModel:
+    """The model that the hospital receives, new or trained on public notes."""
+    net = note_model(generator(seed, "initial weights"), width=width, tied=tied,
+                     vocabulary=words or len(notes.vocabulary()))
+    if trained:
+        inputs = protocol.tokens(public()[:400])
+        update = train_on(net, inputs, next_words(inputs), WARM_UP,
+                          generator=generator(seed, "training before"))
+        net.load_state_dict(dict(update.after))
+    return net
+
+
+def training_part(net: NoteModel, trains: str, seed: int, rank: int = RANK) -> NoteModel:
+    """The model with what does not train frozen."""
+    if trains == "blocks":
+        return blocks_only(net)
+    if trains == "adapters":
+        return with_adapters(net, generator(seed, "adapters"), rank=rank)
+    return net
+
+
+def read(net: NoteModel, inputs: Tensor, seed: int, steps: int = 1):
+    """What the server reads of a hospital that trains on ``inputs``."""
+    view = protocol.sent(net, inputs, LocalTraining(LEARNING_RATE, steps), seed)
+    return read_notes(net, view, records=len(inputs))
+
+
+# --- Trials -------------------------------------------------------------------------------------
+
+
+def run_notes(tied: bool, trained: bool, seed: int) -> dict:
+    """Batches and local steps, for each choice of what trains."""
+    net = model(seed, tied=tied, trained=trained)
+    found: dict[str, float] = {}
+    for trains in ("tied",) if tied else ("all", "blocks", "adapters"):
+        part = training_part(net, trains, seed)
+        for steps, batches in ((1, BATCHES), (WALK, () if trains == "adapters" else WALK_BATCHES)):
+            for size in batches:
+                scores = scored(part, victims(seed)[:size], seed, steps)
+                found |= {f"{trains}_{size:02d}_{steps}_{key}": v for key, v in scores.items()}
+    if not tied:
+        found |= run_named(net, seed) | run_control(net, seed)
+    return found
+
+
+def scored(net: NoteModel, batch: Sequence[Note], seed: int, steps: int) -> dict[str, float]:
+    """Means over the notes of a batch; what is certain, and what of it is wrong."""
+    inputs = protocol.tokens(batch)
+    answer = read(net, inputs, seed, steps)
+    scores = {key: float(v.mean()) for key, v in protocol.judge(answer.guess, batch).items()}
+    guess = {f"guess_{key}": float(v.mean())
+             for key, v in protocol.guessed(public(), batch).items()}
+    right = torch.tensor([line in inputs.tolist() for line in answer.guess.tolist()])
+    sure = answer.certificate
+    return scores | guess | {"certified": float(sure.double().mean()),
+                             "false": int((sure & ~right).sum())}
+
+
+def run_named(net: NoteModel, seed: int) -> dict[str, float]:
+    """Fields whose words all moved: of the batch, and of strangers."""
+    strangers = notes.synthetic(STRANGERS, PUBLIC_SEED + 1 + seed).notes
+    found = {}
+    for size in BATCHES:
+        view = protocol.sent(net, protocol.tokens(victims(seed)[:size]),
+                             LocalTraining(LEARNING_RATE), seed)
+        words = token_set(net, view).guess
+        for who, group in (("batch", victims(seed)[:size]), ("stranger", strangers)):
+            named = text.fields_named(words, protocol.tokens(group), [n.spans for n in group])
+            found |= {f"named_{size:02d}_{who}_{kind}": float(v.mean())
+                      for kind, v in named.items()}
+    return found
+
+
+def run_control(net: NoteModel, seed: int) -> dict[str, float]:
+    """The first note, read from the update of the second."""
+    other, mine = protocol.tokens(victims(seed)[1:2]), victims(seed)[:1]
+    answer = read(blocks_only(net), other, seed)
+    scores = protocol.judge(answer.guess, mine)
+    return {"control_fields": float(np.mean([float(scores[kind]) for kind in FIELDS]))}
+
+
+def run_width(width: int, seed: int) -> dict:
+    """Batches read from models of one width."""
+    net = blocks_only(model(seed, width=width))
+    return {f"{size:02d}_{key}": value for size in WIDTH_BATCHES
+            for key, value in scored(net, victims(seed)[:size], seed, 1).items()}
+
+
+def run_rank(seed: int) -> dict:
+    """One note, read from adapters."""
+    net = model(seed)
+    return {f"{rank:02d}_{key}": value for rank in RANKS
+            for key, value in scored(training_part(net, "adapters", seed, rank),
+                                     victims(seed)[:1], seed, 1).items()}
+
+
+@functools.cache
+def sections() -> tuple[notes.Corpus, notes.Corpus]:
+    """The public and the private part of MTS-Dialog."""
+    return mts_dialog.load()
+
+
+def run_real(seed: int) -> dict:
+    """Sections in real style: words and whole sections, since no field is marked."""
+    _, private = sections()
+    order = torch.randperm(len(private), generator=generator(seed, "sections")).tolist()
+    net = blocks_only(model(seed, width=REAL_WIDTH, words=len(private.words)))
+    found = {}
+    for size in REAL_BATCHES:
+        truth = protocol.tokens([private.notes[k] for k in order[:size]])
+        guess = read(net, truth, seed).guess
+        guess = guess[text.align(guess, truth)]
+        found[f"{size}_verbatim"] = float(text.verbatim(guess, truth).mean())
+        found[f"{size}_f1"] = float(text.token_f1(guess, truth).mean())
+    common = commonest_words(max(REAL_BATCHES))
+    found["guess_f1"] = float(text.token_f1(common, truth).mean())
+    return found
+
+
+def commonest_words(n: int) -> Tensor:
+    """The guess without an update: the 32 commonest words of the public sections, ``n`` times."""
+    counts = torch.bincount(torch.tensor([t for note in sections()[0].notes for t in note.tokens]))
+    line = torch.zeros(notes.LENGTH, dtype=torch.long)
+    line[:32] = counts.argsort(descending=True)[:32]
+    return line.expand(n, -1)
+
+
+# --- From trials to evidence ------------------------------------------------------------------
+
+
+def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
+    """One statement a condition and quantity, from the trials of all seeds."""
+    describe = {"notes": describe_notes, "width": describe_width, "rank": describe_rank,
+                "real": describe_real}
+    items = [item for setting, outcomes in by_condition(results)
+             for item in describe[setting["part"]](setting, outcomes)]
+    return [*items, false_claims(results)]
+
+
+def describe_notes(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
+    """Fields read and notes certified by batch and steps, words named, the control."""
+    stage = "trained" if setting["trained"] else "new"
+    for key in (key for key in outcomes[0] if key.endswith("_verbatim")):
+        stem = key.removesuffix("_verbatim")
+        trains, size, steps = stem.split("_")
+        where = {"trains": trains, "stage": stage, "batch": int(size), "local_steps": int(steps),
+                 "width": WIDTH, "learning_rate": LEARNING_RATE}
+        yield from reading(f"{trains}_{stage}_{size}_steps_{steps}", stem, outcomes, where)
+    if setting["tied"]:
+        return
+    where = {"stage": stage, "width": WIDTH, "learning_rate": LEARNING_RATE, "trains": "all"}
+    for size in BATCHES:
+        for kind in FIELDS:
+            runs = {who: column(outcomes, f"named_{size:02d}_{who}_{kind}")
+                    for who in ("batch", "stranger")}
+            yield make(f"named_{stage}_{size:02d}_{kind}", "Share of strangers' fields of which "
+                       "every word has moved in the token table; of the batch's own, all have.",
+                       runs["stranger"],
+                       {**where, "batch": size, "kind": kind, "own": float(runs["batch"].mean())})
+    yield make(f"control_{stage}", "Share of the fields of one note that are read from the update "
+               "of another.", column(outcomes, "control_fields"),
+               {**where, "trains": "blocks", "batch": 1, "local_steps": 1})
+
+
+def reading(name: str, stem: str, outcomes: list[dict], where: dict) -> Iterator[Evidence]:
+    """Fields, whole notes and certificates of one condition."""
+    kinds = {kind: column(outcomes, f"{stem}_{kind}") for kind in FIELDS}
+    guess = {kind: column(outcomes, f"{stem}_guess_{kind}") for kind in FIELDS}
+    means = {kind: float(runs.mean()) for kind, runs in kinds.items()}
+    yield make(f"fields_{name}", "Share of names, numbers, dates and diagnoses that are read as "
+               "they stand in the notes.", np.mean(list(kinds.values()), 0),
+               {**where, "by_kind": means, "guess_by_kind": {
+                   kind: float(runs.mean()) for kind, runs in guess.items()}},
+               baseline=(float(np.mean(list(guess.values()))), GUESS))
+    yield make(f"gain_{name}", "How many more of the fields are read than guessed, as a share of "
+               "all.", np.mean([kinds[kind] - guess[kind] for kind in FIELDS], 0), where,
+               baseline=(0.0, GUESS), gain=True)
+    yield make(f"verbatim_{name}", "Share of notes that are read to the last token.",
+               column(outcomes, f"{stem}_verbatim"), where)
+    yield make(f"certified_{name}", "Share of notes of which the server knows that it has read "
+               "them.", column(outcomes, f"{stem}_certified"), where)
+
+
+GUESS = "the likeliest value of each field among public notes"
+
+
+def describe_width(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
+    """Fields read by width and batch."""
+    for size in WIDTH_BATCHES:
+        where = {"trains": "blocks", "stage": "new", "batch": size, "local_steps": 1,
+                 "width": setting["width"], "learning_rate": LEARNING_RATE}
+        yield from reading(f"width_{setting['width']:03d}_{size:02d}", f"{size:02d}", outcomes,
+                           where)
+
+
+def describe_rank(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
+    """Fields read by the rank of the adapters."""
+    for rank in RANKS:
+        where = {"trains": "adapters", "stage": "new", "batch": 1, "local_steps": 1,
+                 "width": WIDTH, "rank": rank, "learning_rate": LEARNING_RATE}
+        yield from reading(f"rank_{rank:02d}", f"{rank:02d}", outcomes, where)
+
+
+def describe_real(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
+    """Whole sections and words of MTS-Dialog."""
+    guess = float(column(outcomes, "guess_f1").mean())
+    for key in (key for key in outcomes[0] if key != "guess_f1"):
+        size, what = key.split("_")
+        where = {"trains": "blocks", "stage": "new", "batch": int(size), "local_steps": 1,
+                 "width": REAL_WIDTH, "learning_rate": LEARNING_RATE}
+        baseline = (guess, "the commonest words") if what == "f1" else (0.0, "nothing")
+        statement = {"f1": "F1 of the bag of tokens of a section, mean.",
+                     "verbatim": "Share of sections that are read to the last token."}[what]
+        yield make(f"real_{what}_{size}", statement, column(outcomes, key), where,
+                   baseline=baseline, real=True)
+
+
+def false_claims(results: list[tuple[dict, dict]]) -> Evidence:
+    """Certified notes that are none, over all conditions in which fields are read."""
+    wrong, claimed = np.zeros(len(SEEDS)), np.zeros(len(SEEDS))
+    for setting, outcome in results:
+        seed = SEEDS.index(setting["seed"])
+        for key, value in outcome.items():
+            if key.endswith("_false"):
+                stem = key.removesuffix("_false")
+                size = int(stem.split("_")[1]) if setting["part"] == "notes" else int(
+                    stem) if setting["part"] == "width" else 1
+                wrong[seed] += value
+                claimed[seed] += outcome[f"{stem}_certified"] * size
+    total = round(float(claimed.sum()))
+    item = make("certified_wrong", "Share of all certified notes that are not in the batch.",
+                wrong / claimed, {"certified": total})
+    return replace(item, value=float(wrong.sum() / claimed.sum()), successes=int(wrong.sum()),
+                   trials=total, interval=proportion_interval(int(wrong.sum()), total),
+                   interval_kind="95 % Clopper-Pearson over certified notes")
+
+
+def column(outcomes: list[dict], key: str) -> np.ndarray:
+    """One number a seed."""
+    return np.array([outcome[key] for outcome in outcomes])
+
+
+def make(name: str, statement: str, runs, setting: dict, *,
+         baseline: tuple[float, str] = (0.0, "nothing"), real: bool = False,
+         gain: bool = False) -> Evidence:
+    """Evidence from one share a seed; where all are 0 or all 1, with the exact interval.
+
+    A ``gain`` is a difference of shares and may be below 0.
+    """
+    runs = tuple(float(value) for value in runs)
+    low, high = mean_interval(runs)
+    interval, kind, counts = (max(low, 0.0), min(high, 1.0)), "95 % t over draws, cut to 0 to 1", {}
+    if gain:
+        interval, kind = (low, high), "95 % t over draws"
+    if set(runs) in ({0.0}, {1.0}):
+        hits = round(sum(runs))
+        interval, kind = proportion_interval(hits, len(runs)), "95 % Clopper-Pearson over draws"
+        counts = {"successes": hits, "trials": len(runs)}
+    data = sections()[1] if real else notes.synthetic(max(BATCHES), SEEDS[0])
+    return Evidence(
+        name=name, statement=statement, value=float(np.mean(runs)),
+        unit="difference in share" if gain else "share", interval=interval, interval_kind=kind,
+        baseline=baseline[0], baseline_kind=baseline[1], runs=runs, seeds=SEEDS,
+        data=data.provenance, data_sha256=data.sha256, scale="fast",
+        version=leaklab.__version__, setting=setting, view="server", privacy_unit="note",
+        **counts)

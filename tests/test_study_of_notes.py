@@ -1,0 +1,104 @@
+"""Study 8: the record follows from its trials, a rerun repeats it, its controls are controls."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from leaklab import evidence
+from leaklab.assess import notes as protocol
+from leaklab.data.download import DataUnavailable
+from leaklab.metrics import mean_interval, proportion_interval
+from leaklab.transformer import next_words
+
+STUDY = importlib.import_module("studies.08_clinical_notes")
+RECORDED = evidence.load("08_clinical_notes")
+
+
+def test_recorded_values_and_intervals_follow_from_their_runs():
+    for item in RECORDED.values():
+        kind = item.interval_kind
+        if kind == "95 % t over draws, cut to 0 to 1":
+            expected = np.clip(mean_interval(item.runs), 0, 1)
+        elif kind == "95 % t over draws":
+            expected = mean_interval(item.runs)
+        else:
+            assert kind.startswith("95 % Clopper-Pearson over ")
+            expected = proportion_interval(item.successes, item.trials)
+        assert item.interval == pytest.approx(expected, abs=5e-5), item.name
+        if item.name != "certified_wrong":  # weighted by how many each seed certified
+            assert item.value == pytest.approx(float(np.mean(item.runs)), abs=2e-5), item.name
+
+
+def invented(setting: dict) -> dict:
+    """What a trial returns, with shares that depend on the seed alone."""
+    value = 0.25 + setting["seed"] / 40
+    keys = ["verbatim", "f1", "certified", *STUDY.FIELDS, *(f"guess_{k}" for k in STUDY.FIELDS)]
+
+    def scored(stem):
+        return {f"{stem}_{key}": value for key in keys} | {f"{stem}_false": 0}
+
+    if setting["part"] == "real":
+        return {"guess_f1": 0.1} | {f"{size}_{what}": value for size in STUDY.REAL_BATCHES
+                                    for what in ("verbatim", "f1")}
+    stems = {"width": [f"{size:02d}" for size in STUDY.WIDTH_BATCHES],
+             "rank": [f"{rank:02d}" for rank in STUDY.RANKS], "notes": []}[setting["part"]]
+    if setting["part"] == "notes":
+        arms = ("tied",) if setting["tied"] else ("all", "blocks", "adapters")
+        stems = [f"{arm}_{size:02d}_{steps}" for arm in arms
+                 for steps, batches in ((1, STUDY.BATCHES), (5, STUDY.WALK_BATCHES))
+                 for size in batches if not (arm == "adapters" and steps == 5)]
+    found = {key: v for stem in stems for key, v in scored(stem).items()}
+    if setting["part"] == "notes" and not setting["tied"]:
+        found |= {f"named_{size:02d}_{who}_{kind}": value for size in STUDY.BATCHES
+                  for who in ("batch", "stranger") for kind in STUDY.FIELDS}
+        found["control_fields"] = 0.0
+    return found
+
+
+def test_no_trial_is_asked_for_twice_and_the_record_holds_what_they_give():
+    trials = STUDY.trials()
+    assert len({json.dumps(trial, sort_keys=True) for trial in trials}) == len(trials)
+    try:
+        items = STUDY.summarise([(trial, invented(trial)) for trial in trials])
+    except DataUnavailable as error:
+        pytest.skip(str(error).splitlines()[0])
+    assert {item.name for item in items} == set(RECORDED)
+    for item in items:
+        assert item.setting.keys() == RECORDED[item.name].setting.keys(), item.name
+        assert item.data_sha256 == RECORDED[item.name].data_sha256, item.name
+
+
+@pytest.mark.parametrize(("part", "size"), [("all", 1), ("blocks", 1), ("blocks", 2)])
+def test_a_rerun_repeats_the_record(part, size):
+    net = STUDY.training_part(STUDY.model(4), part, 4)
+    scores = STUDY.scored(net, STUDY.victims(4)[:size], 4, 1)
+    recorded = RECORDED[f"fields_{part}_new_{size:02d}_steps_1"]
+    live = np.mean([scores[kind] for kind in STUDY.FIELDS])
+    assert live == pytest.approx(recorded.runs[4], abs=0.13)  # one field of eight may turn over
+    assert scores["false"] == 0
+
+
+def test_the_control_reads_another_note_and_a_falsified_answer_is_a_false_claim(monkeypatch):
+    net, batch = STUDY.model(1), STUDY.victims(1)[:1]
+    assert STUDY.run_control(net, 1) == {"control_fields": 0.0}
+    other = protocol.tokens(STUDY.victims(1)[1:2])
+    wrong = STUDY.read(net, other, 1)  # a certified reading of somebody else
+    monkeypatch.setattr(STUDY, "read", lambda *_: wrong)
+    scores = STUDY.scored(net, batch, 1, 1)
+    assert scores["false"] == 1 and scores["verbatim"] == 0
+
+
+def test_the_hospital_and_the_public_share_no_note():
+    public = {note.text for note in STUDY.public()}
+    assert not any(note.text in public for seed in STUDY.SEEDS for note in STUDY.victims(seed))
+
+
+def test_a_trained_model_has_learnt_from_public_notes_alone():
+    inputs = protocol.tokens(STUDY.victims(2))
+    loss = {trained: torch.nn.functional.cross_entropy(
+        STUDY.model(2, trained=trained)(inputs), next_words(inputs)).item()
+        for trained in (False, True)}
+    assert loss[True] < loss[False] - 2
