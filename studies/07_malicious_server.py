@@ -335,6 +335,8 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
             kind += ", cut to 0 and 1"
     if "claims" in outcomes[0]:
         setting = {**setting, "claims": sum(outcome["claims"] for outcome in outcomes)}
+    if setting.get("crafted", "").startswith("disguise"):
+        setting = {**setting, "strength": float(setting["crafted"].split()[1])}
     if setting["part"] == "imprint":
         total = setting["records"] * (SITES if setting["how"] == "sum" else 1)
         setting = {**setting, "total": total, "theory": outcomes[0]["theory"],
