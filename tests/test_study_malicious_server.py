@@ -45,7 +45,8 @@ def invented(trial: dict) -> dict:
             "inconsistency": (*views, "nearest", "different_models", "same_models"),
             "honest": looked,
             "caught": looked if trial.get("crafted") == "dead" else (*looked, *judged)}
-    return dict.fromkeys(keys[trial["part"]], 0.5) | {"claims": 3}
+    outcome = dict.fromkeys(keys[trial["part"]], 0.5)
+    return outcome | {"claims": 3} if "claims" in outcome else outcome
 
 
 def test_the_record_has_every_condition_of_the_study(monkeypatch):
@@ -107,7 +108,7 @@ def test_a_sum_is_read_as_one_batch_and_an_inconsistent_one_as_one_update():
             own, mixed, split = (RECORDED[f"inconsistency_{data}_{model}_{key}_exact"]
                                  for key in ("update", "sum", "inconsistent"))
             assert mixed.interval[1] < own.interval[0]
-            assert split.value == pytest.approx(own.value, abs=0.02)
+            assert split.value == pytest.approx(own.value, abs=0.05)
             assert RECORDED[f"inconsistency_{data}_{model}_different_models"].value == 1
             assert RECORDED[f"inconsistency_{data}_{model}_same_models"].value == 0
 

@@ -3,9 +3,12 @@ r"""Which of the answers read off a dense layer are single records: a certificat
 Each candidate comes with the slope that the layer's bias saw, :math:`\sum_i s_i / B` over the
 records that were mixed into it. The attacker runs its model on the candidate, with each label it
 might have, and gets the slope s that such a record would have. Of one record the ratio of the two
-is the number of records B behind the view, and the same for all candidates. Of two records with
-one label it is near B/2, since each brings its slope; of two labels the slopes cancel, and the
-mixture leaves the range of pixels.
+is the number of records B behind the view, and the same for all candidates. Of a mixture it is as
+a rule another: near B/2 for two records of like slopes. Where slopes have opposite signs, the
+mixture lies beyond both records, mostly out of the range of pixels.
+
+That is one equation, and a mixture may meet it by chance: 5 of the 25,972 claims of study 7 on
+models without disguise were mixtures, four of sums and one of a single update.
 
 Where it fails: several local steps, dropout, or BatchNorm in training mode, where slopes cannot be
 simulated for one record; means over hospitals that are not weighted by their records. Then nothing
