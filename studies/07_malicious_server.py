@@ -304,6 +304,9 @@ STATEMENTS = {
 ORDER = {"imprint": ("data", "how", "records", "bins"), "plain": ("data",),
          "traps": ("data", "records", "scale"), "inconsistency": ("data", "model"),
          "honest": ("kind", "steps"), "caught": ("data", "crafted")}
+NO_WIDE_DENSE_LAYER = ("convolutions", "BatchNorm")
+BLIND = {"identical_rows": NO_WIDE_DENSE_LAYER, "bias_ladder": NO_WIDE_DENSE_LAYER,
+         "identical_answers": NO_WIDE_DENSE_LAYER, "silent_neurons": ("GELU",)}
 LEFT_OUT = {"caught": ("claimed", "other", "psnr"), "traps": ("other", "psnr")}
 
 
@@ -347,23 +350,25 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
 
 
 def false_alarms(honest: list[tuple[dict, list[dict]]]) -> Iterator[Evidence]:
-    """Alarms over all honest models, and the largest statistic a seed reached."""
-    where = {"part": "honest", "kinds": list(HONEST), "stages": list(STAGES),
-             "models": len(honest) * len(SEEDS)}
+    """Alarms over the honest models at which a check has something to look at, and the largest
+    statistic that a seed reached."""
     for check in (*CHECKS, "any"):
+        looked = [kind for kind in HONEST if kind not in BLIND.get(check, ())]
         table = np.array([[outcome[f"{check}_alarm"] for outcome in outcomes]
-                          for _, outcomes in honest])
+                          for setting, outcomes in honest if setting["kind"] in looked])
         yield make(f"honest_{check}_alarm", f"Share of honest models at which {check} gives alarm.",
                    table.mean(0), "share of models",
                    proportion_interval(int(table.sum()), table.size),
-                   "95 % Clopper-Pearson over models", where,
+                   "95 % Clopper-Pearson over models",
+                   {"part": "honest", "kinds": looked, "stages": list(STAGES)},
                    successes=int(table.sum()), trials=table.size)
     for check in CHECKS:
         largest = np.array([[outcome[check] for outcome in outcomes]
                             for _, outcomes in honest]).max(0)
         yield make(f"honest_{check}_statistic", f"Largest statistic of {check} on honest models.",
                    largest, "statistic", (float(largest.min()), float(largest.max())),
-                   "smallest and largest trial", where)
+                   "smallest and largest trial",
+                   {"part": "honest", "kinds": list(HONEST), "stages": list(STAGES)})
 
 
 def make(name: str, statement: str, runs, unit: str, interval: tuple, kind: str, setting: dict,

@@ -5,9 +5,11 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from leaklab import evidence
 from leaklab.data.download import DataUnavailable
+from leaklab.defences import detectors
 from leaklab.metrics import mean_interval, proportion_interval
 
 STUDY = importlib.import_module("studies.07_malicious_server")
@@ -113,6 +115,19 @@ def test_a_sum_is_read_as_one_batch_and_an_inconsistent_one_as_one_update():
             assert RECORDED[f"inconsistency_{data}_{model}_same_models"].value == 0
 
 
+def test_models_without_a_layer_to_look_at_do_not_count_for_a_check():
+    counted = {check: RECORDED[f"honest_{check}_alarm"].trials for check in STUDY.CHECKS}
+    assert counted == {"identical_rows": 360, "bias_ladder": 360, "identical_answers": 360,
+                       "silent_neurons": 420, "gradient_snr": 480}
+    for kind in STUDY.HONEST:
+        net = STUDY.HONEST[kind][0](torch.Generator())
+        wide = any(layer.out_features > detectors.MOST_ALIKE for layer in net.modules()
+                   if isinstance(layer, torch.nn.Linear))
+        assert wide == (kind not in STUDY.BLIND["identical_rows"])
+        rectified = any(isinstance(layer, torch.nn.ReLU) for layer in net.modules())
+        assert rectified == (kind not in STUDY.BLIND["silent_neurons"])
+
+
 def test_controls_fail_and_honest_models_raise_no_alarm():
     for name, item in RECORDED.items():
         if name.endswith("_other"):
@@ -121,4 +136,5 @@ def test_controls_fail_and_honest_models_raise_no_alarm():
         assert RECORDED[f"plain_{data}_exact"].interval[1] < 0.1
     for check in (*STUDY.CHECKS, "any"):
         item = RECORDED[f"honest_{check}_alarm"]
-        assert item.successes == 0 and item.trials >= 300 and item.interval[1] < 0.01
+        assert item.successes == 0 and item.trials >= 360
+        assert 1 - 0.05 ** (1 / item.trials) < 0.01, "one-sided"
