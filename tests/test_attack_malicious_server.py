@@ -196,6 +196,11 @@ def test_dtype_is_kept_and_the_inner_model_is_left_alone():
     assert all(torch.equal(before[name], tensor) for name, tensor in inner.state_dict().items())
 
 
+def read_in_order(order: torch.Tensor):
+    net = imprint.imprinted(network(0), images("public", 300), 16)
+    return imprint.read_bins(net, view_of(net, images("x", 4), labels("x", 4), STEP), order=order)
+
+
 @pytest.mark.parametrize(("call", "complaint"), [
     (lambda: imprint.brightness_bins(torch.zeros(5, 3), 1), "bins: 1 given"),
     (lambda: imprint.brightness_bins(torch.zeros(1, 3), 4), "public: 1 images given"),
@@ -204,6 +209,9 @@ def test_dtype_is_kept_and_the_inner_model_is_left_alone():
     (lambda: trap_weights.trapped(network(0), generator(0), scale=1.5), "scale: 1.5 given"),
     (lambda: inconsistency.silenced(network(0, activation=nn.GELU)), "expected a layer with bias"),
     (lambda: inconsistency.silenced(nn.Linear(4, 2)), "expected a layer with bias"),
+    (lambda: inconsistency.silenced(network(0, batch_norm=True)), "without BatchNorm"),
+    (lambda: read_in_order(torch.arange(15)), "order: 15 places given, expected each of the 16"),
+    (lambda: read_in_order(torch.zeros(16).long()), "expected each of the 16 neurons once"),
 ])
 def test_bad_input_is_named(call, complaint):
     with pytest.raises(ValueError, match=complaint):

@@ -108,6 +108,11 @@ def test_lone_records_by_hand():
     assert detectors.lone_records(net, records, torch.ones(16).long()).statistic == 14 / 16
     few = dense([[1.0, 0.0]] * 8, [-float(k) for k in range(8)])
     assert detectors.lone_records(few, records, torch.ones(16).long()).statistic == 7 / 16
+    # a record with its neuron's largest slope changes the scale and is missed: a lower bound
+    small = dense([[0.01, 0.0]] * 16, [-0.01 * k for k in range(16)])
+    steeper = [detectors.lone_records(small, records, torch.full((16,), label)).statistic
+               for label in (0, 1)]
+    assert steeper[0] < steeper[1] == 14 / 16
     scaled = dense([[3.0 - k % 5, 0.0] for k in range(16)], [0.0] * 16)  # one threshold
     assert detectors.lone_records(scaled, records, torch.ones(16).long()).statistic == 0
 
@@ -205,6 +210,12 @@ def test_traps_that_hardly_fire_are_silent_and_milder_ones_pass():
 
 
 # --- Manners ----------------------------------------------------------------------------------
+
+
+def test_a_model_without_anything_to_look_at_is_said_to_have_none():
+    for check in detectors.inspect(nn.Flatten(), OWN.flatten(1)[:, :2], OWN_LABELS):
+        assert not check.alarm and check.statistic == 0
+        assert check.sentence == "there is no layer that this check looks at"
 
 
 def test_few_records_are_refused(net):

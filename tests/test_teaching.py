@@ -343,6 +343,8 @@ WRONG = {
     "bins_needed": {
         "counts the record itself": lambda b, s: math.ceil(1 / (1 - s ** (1 / b))),
         "rounded down": lambda b, s: math.floor(1 / (1 - s ** (1 / (b - 1)))),
+        "one too many where it fits": lambda b, s: math.floor(1 / (1 - s ** (1 / (b - 1)))) + 1,
+        "for small shares": lambda b, s: math.ceil((b - 1) / -math.log(s)),
         "one bin a record": lambda b, s: math.ceil(b * s),
     },
     "alarm_bound": {

@@ -1,8 +1,8 @@
 """The protocol by which attacks that pick records out of a batch are judged.
 
 Such an attack answers with as many images as it finds, some of them mixtures. A record counts as
-read where some answer is the record to 60 dB: look-alikes of one patient for another stay far below
-that, as they do not below 30 dB. A claim is false where the image claimed is that of no record.
+read where some answer is the record to 60 dB; study 7 records that no public image came that near
+to a victim. A claim is false where the image claimed is that of no record.
 """
 
 from __future__ import annotations

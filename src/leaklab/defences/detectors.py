@@ -16,8 +16,9 @@ and a sentence. None needs the help of the server. ``same_model`` needs the othe
 Thresholds were set on models of seeds that no study reports. No alarm is no proof. Traps that fire
 as often as a trained layer, and rows disguised with more care, pass the first five.
 ``lone_records`` asks another question, what the gradient gives away, and answers it for honest
-models too: there an alarm is true, though nobody meant harm. Imprints made of convolutions are not
-looked for.
+models too: there an alarm is true, though nobody meant harm. It counts too few where the slopes
+differ much. Imprints made of convolutions and ReLUs called as functions are not looked for, and
+models are tried in evaluation mode, even if they train in the other.
 
 Sources: D-SNR and the division into checks of weights and of gradients, Garov et al. (2024,
 arXiv:2306.03013); comparing models, Pasquini et al. (2022, arXiv:2111.07380). The other checks
@@ -120,6 +121,8 @@ def identical_answers(model: nn.Module, inputs: Tensor) -> Check:
 def silent_neurons(model: nn.Module, inputs: Tensor) -> Check:
     """The largest share of a ReLU's neurons that is off, over ``inputs``, shape (n, ...).
 
+    Of modules ``nn.ReLU`` that run once; functions are not seen.
+
     Raises ``ValueError`` for fewer than 16 records.
     """
     off = {name: float((output <= 0).double().mean())
@@ -142,6 +145,8 @@ def gradient_snr(model: nn.Module, inputs: Tensor, labels: Tensor) -> Check:
     buffers = dict(model.named_buffers())
     names = [f"{name}.weight".lstrip(".") for name, layer in model.named_modules()
              if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if not names:
+        return _worst("gradient_snr", {}, HIGHEST_SNR, "")
 
     def loss(weights, record, label):
         return cross_entropy(functional_call(model, (weights, buffers), (record[None],)),
@@ -161,9 +166,11 @@ def gradient_snr(model: nn.Module, inputs: Tensor, labels: Tensor) -> Check:
 def lone_records(model: nn.Module, inputs: Tensor, labels: Tensor) -> Check:
     """The share of the records that one neuron of a dense layer, or two by subtraction, isolate.
 
-    Such a record can be divided out of the gradient. Two neurons isolate it if their slopes, up to
-    a factor, differ for this record alone. Any is an alarm, also from a model that nobody crafted.
-    Shapes: inputs (n, ...), labels (n,). The share falls with n: give as many as train at once.
+    Such a record can be divided out of the gradient. Two neurons isolate it if their slopes, each
+    divided by its neuron's largest, differ for this record alone. A pair is missed where its record
+    has the largest slope itself, as that changes the scale: the share is a lower bound, and a low
+    one no all-clear. Any is an alarm, also from a model that nobody crafted. Shapes: inputs
+    (n, ...), labels (n,). The share falls with n: give as many as train at once.
 
     Raises ``ValueError`` for fewer than 16 records.
     """
@@ -253,6 +260,8 @@ def _require_records(inputs: Tensor) -> None:
 
 def _worst(name: str, found: Mapping[str, float], threshold: float, says: str) -> Check:
     """The check of the layer with the highest statistic; 0 where there is no such layer."""
-    layer = max(found, key=found.get, default="")
-    value = found.get(layer, 0.0)
+    if not found:
+        return Check(name, 0.0, threshold, "there is no layer that this check looks at")
+    layer = max(found, key=found.get)
+    value = found[layer]
     return Check(name, value, threshold, f"{value:.4g} {says.format(repr(layer))}")

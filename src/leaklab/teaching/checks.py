@@ -231,7 +231,8 @@ def neighbours(attempt: Callable) -> None:
 def bins_needed(attempt: Callable) -> None:
     """Check ``attempt(records, share)``: a number above 1 and one between 0 and 1."""
     run_cases(attempt, [
-        Case((2, 0.4), 2, "Two bins: the other record is elsewhere with a chance of one half."),
+        Case((2, 0.5), 2, "Two bins: the other record is elsewhere with a chance of one half, "
+             "and that is enough."),
         Case((64, 0.5), 92, "There are 63 others, and each has to miss the bin. Round up."),
         Case((1280, 0.05), 428, "The same for a sum over hospitals: only the number counts."),
     ])

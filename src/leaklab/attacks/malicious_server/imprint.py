@@ -16,7 +16,7 @@ has public images for the quantiles, and knows the learning rate.
 
 Source: Fowl et al. (2022, arXiv:2110.13057). The certificate is this package's own.
 
-Where it fails: records of equal brightness; more records than bins; several local steps, after
+Where it fails: records of equal brightness; many more records than bins; several local steps, after
 which the layer is no longer the one that was sent; differential privacy. A hospital sees it: the
 rows are equal (:mod:`leaklab.defences.detectors`).
 """
@@ -66,8 +66,9 @@ class Imprint(nn.Module):
 def brightness_bins(public: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """Rows (bins, features), all the mean over features, and thresholds (bins,), ascending.
 
-    ``public`` (n, ...): quantiles of its brightness, so that each bin is as likely; the first
-    threshold is 0, to miss no image. Raises ``ValueError`` for fewer than two bins or images.
+    ``public`` (n, ...), not negative: quantiles of its brightness, so that bins are about equally
+    likely; the first threshold is 0, to miss no image. Raises ``ValueError`` for fewer than two
+    bins or images.
     """
     if bins < 2:
         raise ValueError(f"bins: {bins} given, expected 2 or more")
@@ -99,7 +100,9 @@ def disguised(model: nn.Module, public: Tensor, strength: float,
     directions then switch on for nearly the same images. Answers also with the neurons from the
     lowest threshold to the highest, as :func:`read_bins` takes them. Shapes: ``public`` (n, ...).
 
-    Not of the paper: for measuring what a check of the rows misses and what evading it costs.
+    This is a test of the checks in :mod:`leaklab.defences.detectors`, not an attack of its own and
+    from no paper: it measures what they miss and what passing them costs. Raises
+    ``AttributeError`` where ``model`` has no imprint layer.
     """
     hidden = copy.deepcopy(model)
     layer = hidden.get_submodule(LAYER)
@@ -127,9 +130,13 @@ def read_bins(model: nn.Module, view: View, *, order: Tensor | None = None,
     image is one record, see :func:`leaklab.attacks.malicious_server.readout.certified`; ``labels``
     are then those behind it. ``score`` is the agreement on which that rests.
 
-    Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
+    Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does, and where ``order``
+    does not name each neuron once.
     """
     seen = dense_gradient(model, view, LAYER)
+    if order is not None and sorted(order.tolist()) != list(range(len(seen.weights))):
+        raise ValueError(f"order: {order.numel()} places given, expected each of the "
+                         f"{len(seen.weights)} neurons once")
     if order is None:
         order = (-seen.weights[:, -1] / seen.weights[:, :-1].norm(dim=1)).argsort()
     gradient, noise = seen.gradient[order], seen.noise[order]

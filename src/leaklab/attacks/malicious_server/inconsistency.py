@@ -11,7 +11,9 @@ model. The masks cancel as ever.
 Source: Pasquini et al. (2022, arXiv:2111.07380).
 
 Where it fails: hospitals that compare a hash of what they were sent, or bind their masks to it
-(:func:`leaklab.defences.detectors.same_model`); networks without ReLU, in which nothing dies.
+(:func:`leaklab.defences.detectors.same_model`); networks without ReLU, in which nothing dies; skip
+connections around the dead layer; the rounding of secure aggregation to whole numbers, which is
+not simulated here and weighs more the smaller the share.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from leaklab.attacks.layers import running_order
 from leaklab.attacks.malicious_server import ACTIVE_SERVER_BEHIND_SECURE_AGGREGATION
@@ -31,15 +34,17 @@ def silenced(model: nn.Module) -> nn.Module:
     """A copy of ``model`` whose last hidden layer is off for every input.
 
     That is the last layer with weights and bias before the head. Raises ``ValueError`` where there
-    is none, or no ReLU comes between the two.
+    is none, no ReLU comes between the two, or a BatchNorm does, which could wake it again.
     """
     layers = running_order(model)
     learned = [k for k, (_, layer) in enumerate(layers)
                if isinstance(layer, nn.Linear | nn.Conv2d)]
     between = layers[learned[-2]:learned[-1]] if len(learned) > 1 else ()
-    if not any(isinstance(layer, nn.ReLU) for _, layer in between) or between[0][1].bias is None:
+    kinds = [layer for _, layer in between]
+    if (not any(isinstance(layer, nn.ReLU) for layer in kinds) or kinds[0].bias is None
+            or any(isinstance(layer, _BatchNorm) for layer in kinds)):
         raise ValueError(f"model: {type(model).__name__} given, expected a layer with bias and a "
-                         "ReLU before the last layer")
+                         "ReLU before the last layer, without BatchNorm")
     dead = copy.deepcopy(model)
     with torch.no_grad():
         layer = dead.get_submodule(between[0][0])
