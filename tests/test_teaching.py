@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from itertools import pairwise
 
@@ -348,6 +349,27 @@ WRONG = {
         "not a share": lambda g, x: (x - g.T @ torch.linalg.pinv(g.T) @ x).norm(),
         "inside": lambda g, x: (g.T @ torch.linalg.pinv(g.T) @ x).norm() / x.norm(),
         "rows taken as orthonormal": lambda g, x: (x - g.T @ (g @ x)).norm() / x.norm(),
+    },
+    "neighbours": {
+        "rows as they are": lambda w, b: w[b != 0] / b[b != 0, None],
+        "last row lost": lambda w, b: ((w[:-1] - w[1:]) / (b[:-1] - b[1:])[:, None])[
+            b[:-1] != b[1:]],
+        "empty bins kept": lambda w, b: (w - torch.cat([w[1:], 0 * w[:1]])) / (
+            b - torch.cat([b[1:], 0 * b[:1]]))[:, None],
+        "the neighbour before": lambda w, b: solutions.neighbours(w.flip(0), b.flip(0)),
+    },
+    "bins_needed": {
+        "counts the record itself": lambda b, s: math.ceil(1 / (1 - s ** (1 / b))),
+        "rounded down": lambda b, s: math.floor(1 / (1 - s ** (1 / (b - 1)))),
+        "one too many where it fits": lambda b, s: math.floor(1 / (1 - s ** (1 / (b - 1)))) + 1,
+        "for small shares": lambda b, s: math.ceil((b - 1) / -math.log(s)),
+        "one bin a record": lambda b, s: math.ceil(b * s),
+    },
+    "alarm_bound": {
+        "zero": lambda n: 0.0,
+        "rule of three": lambda n: 3 / n,
+        "one in so many": lambda n: 1 / n,
+        "of the silence": lambda n: 0.05 ** (1 / n),
     },
 }
 

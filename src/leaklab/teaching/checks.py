@@ -252,6 +252,39 @@ def outside_span(attempt: Callable) -> None:
     ])
 
 
+def neighbours(attempt: Callable) -> None:
+    """Check ``attempt(weight_gradient, bias_gradient)``: (bins, features) and (bins,)."""
+    run_cases(attempt, [
+        Case((tensor([[-1.0, 3.0], [-3.0, -1.0], [-3.0, -1.0]]), tensor([1.0, -1.0, -1.0])),
+             tensor([[1.0, 2.0], [3.0, 1.0]]),
+             "Take the next row away from each and divide; leave out bins without a slope. The "
+             "last row has no neighbour: it holds the records of the last bin as it is."),
+        Case((tensor([[2.0, 4.0], [0.0, 0.0]]), tensor([2.0, 0.0])), tensor([[1.0, 2.0]]),
+             "The upper bin is empty, so the lower row is its record times its slope."),
+        Case((tensor([[0.5, 1.0], [0.5, 1.0]]), tensor([0.5, 0.5])), tensor([[1.0, 2.0]]),
+             "Both neurons see the same record: it lies above both thresholds."),
+    ])
+
+
+def bins_needed(attempt: Callable) -> None:
+    """Check ``attempt(records, share)``: a number above 1 and one between 0 and 1."""
+    run_cases(attempt, [
+        Case((2, 0.5), 2, "Two bins: the other record is elsewhere with a chance of one half, "
+             "and that is enough."),
+        Case((64, 0.5), 92, "There are 63 others, and each has to miss the bin. Round up."),
+        Case((1280, 0.05), 428, "The same for a sum over hospitals: only the number counts."),
+    ])
+
+
+def alarm_bound(attempt: Callable) -> None:
+    """Check ``attempt(models)``: how many honest models were tried without an alarm."""
+    run_cases(attempt, [
+        Case((1,), 0.95, "With one model, a rate of 0.95 leaves a chance of 0.05 for silence."),
+        Case((2,), 1 - 0.05**0.5, "Two silent models in a row: the chances multiply."),
+        Case((300,), 1 - 0.05 ** (1 / 300), "About three over the number of models, and not zero."),
+    ])
+
+
 def _values(argument: object) -> object:
     """What an in-place edit of ``argument`` could change."""
     return dict(argument.state_dict()) if isinstance(argument, nn.Module) else argument

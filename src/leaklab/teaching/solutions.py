@@ -112,3 +112,23 @@ def outside_span(gradient, inputs):
     """The share of an input's length that is no combination of the gradient's rows."""
     inside = gradient.T @ torch.linalg.pinv(gradient.T) @ inputs
     return (inputs - inside).norm() / inputs.norm()
+
+
+def neighbours(weight_gradient, bias_gradient):
+    """The records of the bins that are not empty, by subtraction of neighbours."""
+    weight, bias = weight_gradient.clone(), bias_gradient.clone()
+    weight[:-1] -= weight_gradient[1:]
+    bias[:-1] -= bias_gradient[1:]
+    full = bias != 0
+    return weight[full] / bias[full, None]
+
+
+def bins_needed(records, share):
+    """The least number of equally likely bins in which a record is alone with this chance."""
+    exact = 1 / (1 - share ** (1 / (records - 1)))
+    return int(-(-exact // 1))  # rounded up
+
+
+def alarm_bound(models):
+    """The highest false-alarm rate at which so many models are all silent once in twenty times."""
+    return 1 - 0.05 ** (1 / models)

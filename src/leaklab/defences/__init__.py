@@ -1,0 +1,1 @@
+"""What a hospital or a federation can do against the attacks."""

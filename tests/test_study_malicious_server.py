@@ -1,0 +1,140 @@
+"""Study 7: the record follows from its trials, a rerun repeats it, theory and controls hold."""
+
+import importlib
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from leaklab import evidence
+from leaklab.data.download import DataUnavailable
+from leaklab.defences import detectors
+from leaklab.metrics import mean_interval, proportion_interval
+
+STUDY = importlib.import_module("studies.07_malicious_server")
+RECORDED = evidence.load("07_malicious_server")
+KINDS = {
+    "95 % t over trials": lambda i: mean_interval(i.runs),
+    "95 % t over trials, cut to 0 and 1": lambda i: tuple(np.clip(mean_interval(i.runs), 0, 1)),
+    "95 % Clopper-Pearson over trials":
+        lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
+    "95 % Clopper-Pearson over models": lambda i: proportion_interval(i.successes, i.trials),
+    "smallest and largest trial": lambda i: (min(i.runs), max(i.runs)),
+}
+
+
+def test_recorded_values_and_intervals_follow_from_their_runs():
+    for item in RECORDED.values():
+        assert item.value == pytest.approx(float(np.mean(item.runs)), rel=1e-4, abs=2e-5), item.name
+        assert item.interval == pytest.approx(KINDS[item.interval_kind](item), rel=1e-4, abs=5e-5)
+        assert item.seeds == STUDY.SEEDS
+
+
+def test_no_trial_is_asked_for_twice():
+    trials = [repr(trial) for trial in STUDY.trials()]
+    assert len(set(trials)) == len(trials)
+
+
+def invented(trial: dict) -> dict:
+    """What a trial of its kind answers, all of it one half."""
+    judged = ("exact", "claimed", "false", "claims", "other", "nearest", "psnr", "prior")
+    looked = (*STUDY.CHECKS, *(f"{check}_alarm" for check in STUDY.CHECKS), "any_alarm", "lone")
+    views = [f"{view}_{what}" for view in ("update", "sum", "inconsistent")
+             for what in ("exact", "cosine")]
+    keys = {"imprint": (*judged, "alone", "theory"), "plain": judged,
+            "traps": (*judged, "alone", "on"),
+            "inconsistency": (*views, "nearest", "different_models", "same_models"),
+            "honest": looked,
+            "caught": looked if trial.get("crafted") == "dead" else (*looked, *judged)}
+    outcome = dict.fromkeys(keys[trial["part"]], 0.5)
+    return outcome | {"claims": 3} if "claims" in outcome else outcome
+
+
+def test_the_record_has_every_condition_of_the_study(monkeypatch):
+    data = type("Data", (), {"provenance": "", "sha256": "", "patients": [0]})
+    monkeypatch.setattr(STUDY, "radiographs", lambda _: data)
+    items = STUDY.summarise([(trial, invented(trial)) for trial in STUDY.trials()])
+    assert {item.name for item in items} == set(RECORDED)
+    for item in items:
+        assert item.setting.keys() == RECORDED[item.name].setting.keys(), item.name
+
+
+@pytest.mark.parametrize(("setting", "key", "name"), [
+    ({"part": "imprint", "data": "synthetic", "how": "sum", "records": 8, "bins": 64}, "exact",
+     "imprint_synthetic_sum_008_064_exact"),
+    ({"part": "imprint", "data": "real", "how": "update", "records": 64, "bins": 128}, "alone",
+     "imprint_real_update_064_128_alone"),
+    ({"part": "traps", "data": "synthetic", "records": 8, "scale": 0.97}, "exact",
+     "traps_synthetic_008_0.97_exact"),
+    ({"part": "honest", "kind": "table", "steps": 30}, "lone", "honest_table_030_lone"),
+    ({"part": "caught", "data": "synthetic", "crafted": "disguise 10"}, "lone",
+     "caught_synthetic_disguise_10_lone"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_a_rerun_repeats_the_record(setting, key, name):
+    try:
+        found = STUDY.run({**setting, "seed": 1})
+    except DataUnavailable as error:
+        if os.environ.get("LEAKLAB_DATA"):
+            raise
+        pytest.skip(str(error).splitlines()[0])
+    # on another processor a record may fall on the other side of a threshold
+    assert found[key] == pytest.approx(RECORDED[name].runs[1], abs=0.02)
+
+
+def imprints():
+    return [item for name, item in RECORDED.items()
+            if name.startswith("imprint_") and name.endswith("_exact")]
+
+
+def test_shares_lie_within_three_standard_errors_of_theory():
+    for item in imprints():
+        theory, n = item.setting["theory"], item.setting["total"] * len(item.runs)
+        assert abs(item.value - theory) < 3 * np.sqrt(theory * (1 - theory) / n), item.name
+    crowded = [i for i in imprints() if i.setting["total"] > 200 and i.setting["bins"] == 512]
+    off = [abs(i.value - i.setting["uniform"]) / np.sqrt(i.value * (1 - i.value)
+           / (i.setting["total"] * len(i.runs))) for i in crowded]
+    assert max(off) > 5, "bins from few public images are not equally likely, and it shows"
+
+
+def test_records_alone_in_their_bin_are_read_and_few_others():
+    for item in imprints():
+        alone = RECORDED[item.name.replace("_exact", "_alone")]
+        assert item.runs == pytest.approx(alone.runs, abs=0.13), item.name  # one of eight records
+        assert item.value == pytest.approx(alone.value, abs=0.01)
+
+
+def test_a_sum_is_read_as_one_batch_and_an_inconsistent_one_as_one_update():
+    for data in STUDY.SOURCES:
+        for model in ("dense", "imprint"):
+            own, mixed, split = (RECORDED[f"inconsistency_{data}_{model}_{key}_exact"]
+                                 for key in ("update", "sum", "inconsistent"))
+            assert mixed.interval[1] < own.interval[0]
+            assert split.value == pytest.approx(own.value, abs=0.05)
+            assert RECORDED[f"inconsistency_{data}_{model}_different_models"].value == 1
+            assert RECORDED[f"inconsistency_{data}_{model}_same_models"].value == 0
+
+
+def test_models_without_a_layer_to_look_at_do_not_count_for_a_check():
+    counted = {check: RECORDED[f"honest_{check}_alarm"].trials for check in STUDY.CHECKS}
+    assert counted == {"identical_rows": 360, "bias_ladder": 360, "identical_answers": 360,
+                       "silent_neurons": 420, "gradient_snr": 480}
+    for kind in STUDY.HONEST:
+        net = STUDY.HONEST[kind][0](torch.Generator())
+        wide = any(layer.out_features > detectors.MOST_ALIKE for layer in net.modules()
+                   if isinstance(layer, torch.nn.Linear))
+        assert wide == (kind not in STUDY.BLIND["identical_rows"])
+        rectified = any(isinstance(layer, torch.nn.ReLU) for layer in net.modules())
+        assert rectified == (kind not in STUDY.BLIND["silent_neurons"])
+
+
+def test_controls_fail_and_honest_models_raise_no_alarm():
+    for name, item in RECORDED.items():
+        if name.endswith("_other"):
+            assert item.value < 0.002, name
+    for data in STUDY.SOURCES:
+        assert RECORDED[f"plain_{data}_exact"].interval[1] < 0.1
+    for check in (*STUDY.CHECKS, "any"):
+        item = RECORDED[f"honest_{check}_alarm"]
+        assert item.successes == 0 and item.trials >= 360
+        assert 1 - 0.05 ** (1 / item.trials) < 0.01, "one-sided"
