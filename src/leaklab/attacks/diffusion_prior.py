@@ -40,14 +40,14 @@ from leaklab.prior.posterior import Linear, linearised, posterior_walk
 from leaklab.runtime import progress
 from leaklab.updates import Recovered, View
 
-DEFAULT = Budget(evaluations=25, restarts=4)
-"""Steps of each walk, each with one evaluation of the gradient and its slopes; four samples."""
+DEFAULT = Budget(evaluations=15, restarts=6)
+"""Steps of each walk, each with one evaluation of the gradient and its slopes; six samples."""
 
 
 def diffusion_prior(
     model: nn.Module, view: View, prior: Prior, *, shape: tuple[int, ...],
     generator: torch.Generator, labels: Tensor | None = None, budget: Budget = DEFAULT,
-    iterations: int = 5, noise_std: float | None = None,
+    iterations: int = 3, noise_std: float | None = None,
 ) -> Recovered:
     """The mean of posterior samples, the guess of least expected squared error.
 
@@ -63,7 +63,7 @@ def diffusion_prior(
 def posterior_samples(
     model: nn.Module, view: View, prior: Prior, *, shape: tuple[int, ...],
     generator: torch.Generator, labels: Tensor | None = None, budget: Budget = DEFAULT,
-    iterations: int = 5, noise_std: float | None = None,
+    iterations: int = 3, noise_std: float | None = None,
 ) -> Tensor:
     """Images that fit both the prior and the observed gradient, (samples, *shape) in [0, 1].
 
