@@ -47,17 +47,21 @@ from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, View
 from studies import by_condition
 
-SEEDS = tuple(range(20))
-NOISE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-REAL_NOISE = (0.003, 0.01, 0.1)
+SEEDS = tuple(range(8))
+NOISE = (0.003, 0.01, 0.03, 0.1, 0.3)
+REAL_NOISE = (0.003, 0.01)
 RELEASE_NOISE = (0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0)
 IMAGES = 2000
 MAX_GRAD_NORM = 1.0  # below that of every image under new weights, so clipping always acts
 ONE_STEP = LocalTraining(1.0, mode="eval")
-BUDGET = Budget(evaluations=15, restarts=6)
+BUDGET = Budget(evaluations=15, restarts=4)
 RELEASED = 20  # victims a seed in the worst release
-VARIATION: dict[float, tuple[float, float]] = {}
-"""Noise multiplier to the weight of total variation and the rate of signed Adam."""
+VARIATION = {0.003: (1e4, 0.03), 0.01: (3e3, 0.003), 0.03: (3e4, 0.003), 0.1: (1e5, 0.03),
+             0.3: (1e5, 0.03)}
+"""Noise multiplier to the weight of total variation and the rate of signed Adam (:func:`tune`).
+
+The last is that of 0.1: beyond it no weight does better than to stay at the mean image.
+"""
 READER = LocalTraining(0.1, local_steps=600, batch_size=32)
 
 
@@ -221,7 +225,7 @@ def judge_in_order(guess: Tensor, victims: Tensor, gallery: Tensor) -> dict:
 def tune(seeds: tuple[int, ...] = (100, 101, 102)) -> dict[float, tuple[float, float]]:
     """The weight and rate of total variation with the highest mean PSNR, for each noise level."""
     best = {}
-    for noise in NOISE:
+    for noise in NOISE[:-1]:
         scores = {}
         for weight in (1e3, 3e3, 1e4, 3e4, 1e5):
             for rate in (0.03, 0.003):

@@ -40,8 +40,8 @@ from leaklab.prior.posterior import Linear, linearised, posterior_walk
 from leaklab.runtime import progress
 from leaklab.updates import Recovered, View
 
-DEFAULT = Budget(evaluations=15, restarts=6)
-"""Steps of each walk, each with one evaluation of the gradient and its slopes; six samples."""
+DEFAULT = Budget(evaluations=15, restarts=4)
+"""Steps of each walk, each with one evaluation of the gradient and its slopes; four samples."""
 
 
 def diffusion_prior(

@@ -93,3 +93,15 @@ def independent_numbers(records, classes, features):
 def leak_shown(uplift, identified, gallery):
     """Whether the intervals show a leak."""
     return uplift[0] > 0 or identified[0] > 1 / gallery
+
+
+def kalman_update(mean, variance, measured, noise_std):
+    """The mean of a Gaussian unknown after one noisy measurement of it."""
+    return mean + variance / (variance + noise_std**2) * (measured - mean)
+
+
+def reconstruction_bound(candidates, noise_multiplier):
+    """The highest chance to name one of equally likely records after one Gaussian release."""
+    from scipy.stats import norm
+
+    return float(norm.cdf(norm.ppf(1 / candidates) + 1 / noise_multiplier))
