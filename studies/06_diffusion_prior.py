@@ -283,6 +283,8 @@ CONTRASTS = {"gain_over_tv": ("diffusion_psnr", "tv_psnr"),
              "gain_over_gaussian": ("diffusion_psnr", "gaussian_psnr"),
              "gain_over_unseen": ("diffusion_psnr", "unseen_psnr")}
 PICTURES = ("psnr", "uplift", "identified")
+TUNED = NOISE[:-1]
+"""Where the weight of total variation was tuned; nothing is recorded of it elsewhere."""
 KEPT = {
     "noise": [*(f"{way}_{score}" for way in ("tv", "gaussian", "diffusion", "diffusion_one",
                                              "unseen", "unseen_one") for score in PICTURES),
@@ -297,7 +299,8 @@ KEPT["real"] = [*KEPT["noise"], *(f"informed_{score}" for score in PICTURES)]
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
     """One statement a condition and score, from the trials of all seeds."""
     return [describe(setting, outcomes, score) for setting, outcomes in by_condition(results)
-            for score in KEPT[setting["part"]]]
+            for score in KEPT[setting["part"]]
+            if "tv" not in score or setting["noise"] in TUNED]
 
 
 def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:

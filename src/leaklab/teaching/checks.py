@@ -228,7 +228,7 @@ def kalman_update(attempt: Callable) -> None:
 def reconstruction_bound(attempt: Callable) -> None:
     """Check ``attempt(candidates, noise_multiplier)``: a number of records, and the noise."""
     run_cases(attempt, [
-        Case((2, 1.0), 0.841344746, "Of two, chance is a half, whose quantile is 0; add 1 / noise."),
+        Case((2, 1.0), 0.841344746, "Of two, chance is a half with quantile 0; add 1 / noise."),
         Case((200, 1e12), 0.005, "Noise without limit leaves chance, one in 200."),
         Case((40, 0.5), 0.515967793, "The quantile of 1 / 40 is -1.96; add 2."),
     ])
