@@ -60,7 +60,7 @@ VARIATION = {0.003: (1e4, 0.03), 0.01: (3e3, 0.003), 0.03: (3e4, 0.003), 0.1: (1
              0.3: (1e5, 0.03)}
 """Noise multiplier to the weight of total variation and the rate of signed Adam (:func:`tune`).
 
-The last is that of 0.1: beyond it no weight does better than to stay at the mean image.
+The last was not tuned; nothing is recorded of it.
 """
 READER = LocalTraining(0.1, local_steps=600, batch_size=32)
 
