@@ -37,7 +37,7 @@ from leaklab.data.dataset import Dataset
 from leaklab.defences.clip_and_noise import ClipAndNoise
 from leaklab.evidence import Evidence
 from leaklab.federation import SERVER, train_on
-from leaklab.metrics import mean_interval
+from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.metrics.reconstruction import identified, mean_image, psnr
 from leaklab.models import conv_net, predict, small_cnn
 from leaklab.prior.checkpoint import PUBLIC_SEED, chest_prior
@@ -309,21 +309,29 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
         outcomes = [o | {name: o[more] - o[less]} for o in outcomes] if name == score else outcomes
     runs = tuple(float(outcome[score]) for outcome in outcomes)
     statement, unit = named(score)
-    low, high = mean_interval(runs)
-    share = unit.startswith("share")
+    interval, kind = interval_of(runs, unit)
     baseline, whose = compared_with(score, outcomes)
     data = radiographs("real" if setting["part"] == "real" else "synthetic")
     return Evidence(
         name=f"{setting['part']}_{setting['noise']}_{score}", statement=statement,
         value=float(np.mean(runs)), unit=unit,
-        interval=(max(0.0, low), min(1.0, high)) if share else (low, high),
-        interval_kind="95 % t over trials, cut to 0 and 1" if share else "95 % t over trials",
+        interval=interval, interval_kind=kind,
         baseline=baseline, baseline_kind=whose, runs=runs, seeds=SEEDS, data=data.provenance,
         data_sha256=data.sha256, scale="fast", version=leaklab.__version__, view="server",
         defence=f"clip to {MAX_GRAD_NORM:g}, noise multiplier {setting['noise']:g}",
         privacy_unit="record", clusters=len(np.unique(data.patients)),
         setting={"max_grad_norm": MAX_GRAD_NORM, "steps": BUDGET.evaluations,
                  "samples": BUDGET.restarts, "gallery": GALLERY, **setting})
+
+
+def interval_of(runs: tuple[float, ...], unit: str) -> tuple[tuple[float, float], str]:
+    """An interval that fits the score, and its name; a release has several victims a trial."""
+    if unit.startswith("share") and set(runs) <= {0.0, 1.0}:
+        return proportion_interval(round(sum(runs)), len(runs)), "95 % Clopper-Pearson over trials"
+    low, high = mean_interval(runs)
+    if unit.startswith("share"):
+        return (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
+    return (low, high), "95 % t over trials"
 
 
 def named(score: str) -> tuple[str, str]:
