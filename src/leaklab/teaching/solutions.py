@@ -132,3 +132,15 @@ def bins_needed(records, share):
 def alarm_bound(models):
     """The highest false-alarm rate at which so many models are all silent once in twenty times."""
     return 1 - 0.05 ** (1 / models)
+
+
+def kalman_update(mean, variance, measured, noise_std):
+    """The mean of a Gaussian unknown after one noisy measurement of it."""
+    return mean + variance / (variance + noise_std**2) * (measured - mean)
+
+
+def reconstruction_bound(candidates, noise_multiplier):
+    """The highest chance to name one of equally likely records after one Gaussian release."""
+    from scipy.stats import norm
+
+    return float(norm.cdf(norm.ppf(1 / candidates) + 1 / noise_multiplier))
