@@ -8,7 +8,7 @@ export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-deployment notebooks lab federation evidence bench lock clean
+.PHONY: help book test test-deployment notebooks lab federation evidence prior bench lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ federation: $(STAMP) ## five hospitals as processes over TLS on this machine: tr
 
 evidence: $(STAMP) ## run the studies that record the evidence (NAME=01_federated_averaging: one)
 	$(BIN)/python -m studies $(NAME)
+
+prior: $(STAMP) ## train the diffusion prior of chapter 6 anew (about four minutes)
+	$(BIN)/python tools/prior.py
 
 bench: $(STAMP) ## time one benchmark against its peer, e.g. make bench NAME=phantoms
 	@test -n "$(NAME)" || { echo "Name a benchmark: make bench NAME=..."; ls benchmarks/*.py; exit 2; }

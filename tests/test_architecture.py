@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "leaklab"
 FLOORS = (
     ("leaklab.runtime", "leaklab.updates"),
     ("leaklab.data",),
-    ("leaklab.models", "leaklab.metrics"),
+    ("leaklab.models", "leaklab.metrics", "leaklab.prior"),
     ("leaklab.defences",),
     ("leaklab.federation",),
     ("leaklab.flower", "leaklab.attacks", "leaklab.bounds"),
