@@ -4,7 +4,8 @@
              "client 2" to "client 10" are the compromised hospital among so many: global models
              only, its own part taken out. "sum 5" is the server behind secure aggregation.
              The view of a client among two is that of a server, or of someone on a plain line.
-    clinic   20 steps on 32 records each, seen by the server and by a client among five
+    clinic   20 steps on 32 records each, seen by the server and by a client among five; the walk
+             unrolled, or taken for one long step
     same     how far the view of a client among two is from the server's, to float rounding
     prior    images drawn from the diffusion prior, which no update enters
 
@@ -38,8 +39,8 @@ from leaklab.evidence import Evidence
 from leaklab.federation import Hospital, fed_avg
 from leaklab.metrics import accuracy
 from leaklab.models import predict, small_cnn
-from leaklab.prior.checkpoint import nodule_prior
 from leaklab.prior.diffusion import prior_samples
+from leaklab.prior.nodules import nodule_prior
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, View
 from studies import by_condition, interval_of
@@ -51,7 +52,8 @@ RECIPE = LocalTraining(0.1, local_steps=20, batch_size=32)  # that of chapter 1
 ONE_STEP = LocalTraining(0.1)
 CLINIC = LocalTraining(0.1, local_steps=20)  # on all of 32 records: no order is to be guessed
 OWN = "Hospital 1"
-EVALUATIONS = {"round": 300, "clinic": 60}
+EVALUATIONS = 300
+CLINIC_EVALUATIONS = {"unrolled": 60, "long step": 150}  # each unrolled one takes 20 steps
 WALK = Budget(evaluations=25, restarts=2)  # steps and samples of the diffusion prior
 NOISE = 0.1  # that the prior takes the gradient to have, over its root mean square
 REBUILT = 10.0  # dB above the mean image: a tenth of its squared error
@@ -62,14 +64,15 @@ def trials() -> list[dict]:
     """Every setting of the study, for every seed."""
     settings = [{"part": "round", "records": 1, "stage": stage, "observer": observer,
                  "attack": attack}
-                for attack, observers in (("search", SUMS), ("algebra", SUMS),
+                for attack, observers in (("search", SUMS[:4]), ("algebra", SUMS),
                                           ("diffusion", ("client 2", "client 5")))
                 for observer in observers for stage in ("new", "late")]
     settings += [{"part": "round", "records": 4, "stage": stage, "observer": observer,
-                  "attack": attack}
-                 for attack in ("search", "algebra") for observer in ("client 2", "client 5")
-                 for stage in ("new", "late")]
-    settings += [{"part": "clinic", "observer": observer} for observer in ("server", "client 5")]
+                  "attack": "algebra"}
+                 for observer in ("client 2", "client 5") for stage in ("new", "late")]
+    settings += [{"part": "clinic", "observer": observer, "way": way}
+                 for observer, way in (("server", "unrolled"), ("server", "long step"),
+                                       ("client 5", "long step"))]
     settings += [{"part": "same"}, {"part": "prior"}]
     return [{**setting, "seed": seed} for setting in settings for seed in SEEDS]
 
@@ -148,38 +151,43 @@ def run_round(records: int, stage: str, observer: str, attack: str, seed: int) -
     """One step of each hospital on its records, and an attack on what one observer sees."""
     net, outcomes = model(stage, seed), []
     for view, truth in views_of(observer, records, stage, seed):
-        guess, read = attacked(attack, net, view, truth.shape, seed, EVALUATIONS["round"])
+        guess, read = attacked(attack, net, view, truth.shape, seed, EVALUATIONS)
         outcomes.append({**judged(guess, truth, view.knowledge.labels, seed),
                          "read": torch.tensor([float(read)])})
     numbers = {name: float(torch.cat([o[name] for o in outcomes]).mean()) for name in outcomes[0]}
-    private = known(seed).private, known(seed).private_labels
-    return {**numbers, "accuracy": accuracy(predict(net, net.state_dict(), private[0]),
-                                            private[1])}
+    public, labels = known(seed).public, known(seed).public_labels
+    return {**numbers, "accuracy": accuracy(predict(net, net.state_dict(), public), labels)}
 
 
 def judged(guess: Tensor, truth: Tensor, labels: Tensor, seed: int) -> dict[str, Tensor]:
-    """Scores of the victims among ``truth``, and of other patients whom no update here saw."""
+    """Scores of the victims among ``truth``, and of patients of the gallery who sent nothing."""
     private = known(seed)
+    gallery, their_labels = private.private[:GALLERY], private.private_labels[:GALLERY]
+    absent = ~same_images(gallery, truth).any(1)
+    others, other_labels = (part[absent][:len(truth)] for part in (gallery, their_labels))
     shown = judge(guess, truth, labels, private)
-    others = slice(GALLERY // 2, GALLERY // 2 + len(truth))
-    control = judge(guess, private.private[others], private.private_labels[others], private)
-    is_victim = (truth[:, None] == private.private[:VICTIMS]).flatten(2).all(2).any(1)
+    control = judge(guess[:len(others)], others, other_labels, private)
+    is_victim = same_images(truth, gallery[:VICTIMS]).any(1)
     scores = {name: value[is_victim] for name, value in vars(shown).items()}
     return {**scores, "rebuilt": (scores["uplift"] >= REBUILT).double(),
-            "control_identified": control.identified[is_victim],
-            "control_uplift": control.uplift[is_victim]}
+            "control_identified": control.identified, "control_uplift": control.uplift}
 
 
-def run_clinic(observer: str, seed: int) -> dict:
-    """Twenty steps on 32 records; of four hospitals' walks the client makes one."""
-    number = 1 if observer == "server" else 5
-    members = dealt(max(2, number), 32, seed)
-    seen = views_by_observer(one_round(model("new", seed), members, CLINIC, seed), OWN, members,
-                             CLINIC)
-    (view,) = seen["client"]
+def same_images(a: Tensor, b: Tensor) -> Tensor:
+    """Which images of ``a`` equal which of ``b``, shape (len(a), len(b))."""
+    return (a.flatten(1)[:, None] == b.flatten(1)).all(2)
+
+
+def run_clinic(observer: str, way: str, seed: int) -> dict:
+    """Twenty steps on 32 records; of several hospitals' walks the client makes one."""
+    members = dealt(2 if observer == "server" else 5, 32, seed)
+    net = model("new", seed)
+    step = one_round(net, members, CLINIC, seed)
+    assumed = CLINIC if way == "unrolled" else LocalTraining(
+        CLINIC.learning_rate * CLINIC.local_steps)
+    view = views_by_observer(step, OWN, members, assumed)[observer.split()[0]][-1]
     truth = inputs_behind(view, members)
-    guess, _ = attacked("search", model("new", seed), view, truth.shape, seed,
-                        EVALUATIONS["clinic"])
+    guess, _ = attacked("search", net, view, truth.shape, seed, CLINIC_EVALUATIONS[way])
     return {name: float(value.mean())
             for name, value in judged(guess, truth, view.knowledge.labels, seed).items()}
 
@@ -207,3 +215,85 @@ def run_prior(seed: int) -> dict:
 
 
 # --- From trials to evidence ------------------------------------------------------------------
+
+STATEMENTS = {
+    "psnr": ("PSNR of the victims' reconstructions.", "dB"),
+    "ssim": ("Structural similarity of the victims' reconstructions.", "SSIM"),
+    "uplift": ("PSNR of the victims' reconstructions less that of the better public mean image.",
+               "dB"),
+    "nearest": ("PSNR of the public image that an oracle picks as nearest.", "dB"),
+    "identified": ("Share of victims whose reconstruction is nearer to them than to any other of "
+                   "200.", "share of records"),
+    "rebuilt": ("Share of victims rebuilt 10 dB or more above the better public mean image.",
+                "share of records"),
+    "control_identified": ("Share of patients who sent nothing that the same guesses identify.",
+                           "share of records"),
+    "control_uplift": ("Uplift of the same guesses on patients who sent nothing.", "dB"),
+    "read": ("Share of attacks in which the algebra takes itself to have worked.",
+             "share of attacks"),
+    "accuracy": ("Accuracy of the model received, on public patients.", "share of records"),
+    "gap": ("Distance of the gradient that a client among two computes from the server's, over "
+            "the norm.", "relative distance"),
+    "line_gap": ("The same for an eavesdropper on a plain line.", "relative distance"),
+    "gain": ("PSNR less that of the search, draw by draw.", "dB"),
+    "loss_by_sum": ("PSNR less that of a client among two, draw by draw.", "dB"),
+}
+KEPT = {"round": ("psnr", "ssim", "uplift", "identified", "rebuilt", "control_identified",
+                  "control_uplift", "read", "accuracy"),
+        "clinic": ("psnr", "uplift", "identified", "rebuilt", "control_identified"),
+        "same": ("gap", "line_gap"),
+        "prior": ("psnr", "uplift", "identified", "nearest")}
+WHO = {"client 2": "client; server; eavesdropper without TLS",
+       "sum 5": "server behind secure aggregation"}
+
+
+def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
+    """One statement a condition and score, and the contrasts between conditions, draw by draw."""
+    conditions = {name_of(setting): (setting, outcomes)
+                  for setting, outcomes in by_condition(results)}
+    items = [describe(setting, outcomes, score, [o[score] for o in outcomes])
+             for setting, outcomes in conditions.values() for score in KEPT[setting["part"]]]
+    for setting, outcomes in conditions.values():
+        for score, change in (("gain", {"attack": "search"}),
+                              ("loss_by_sum", {"observer": "client 2"})):
+            other = conditions.get(name_of({**setting, **change}))
+            if setting["part"] == "round" and other and other[0] != setting:
+                gaps = [a["psnr"] - b["psnr"] for a, b in zip(outcomes, other[1], strict=True)]
+                items.append(describe(setting, outcomes, score, gaps))
+    return items
+
+
+def describe(setting: dict, outcomes: list[dict], score: str, values: list[float]) -> Evidence:
+    """Evidence of one score; a trial is one draw of weights, split, victims and start."""
+    runs = tuple(map(float, values))
+    statement, unit = STATEMENTS[score]
+    interval, kind = interval_of(runs, "loss" if score.endswith("gap") else unit)
+    baseline, whose = {
+        "psnr": (float(np.mean([o.get("prior", 0.0) for o in outcomes])),
+                 "the better public mean image"),
+        "uplift": (0.0, "the better public mean image"),
+        "identified": (1 / GALLERY, "chance for one record; see control_identified for sums"),
+        "rebuilt": (0.0, "the better public mean image"), "gain": (0.0, "the search"),
+        "loss_by_sum": (0.0, "a client among two"),
+    }.get(score, (None, "no guess applies"))
+    observer = setting.get("observer", "client 2")
+    return Evidence(
+        name=f"{name_of(setting)}_{score}", statement=statement, value=float(np.mean(runs)),
+        unit=unit, interval=interval, interval_kind=kind, baseline=baseline, baseline_kind=whose,
+        runs=runs, seeds=SEEDS, data=nodules().provenance, data_sha256=nodules().sha256,
+        scale="fast", version=leaklab.__version__, privacy_unit="record",
+        view=None if setting["part"] == "prior" else WHO.get(observer, observer.split()[0]),
+        setting={**setting, "victims": VICTIMS, "evaluations": EVALUATIONS, "rounds": ROUNDS,
+                 **hospitals_of(setting)},
+        clusters=len(np.unique(nodules().patients)))
+
+
+def hospitals_of(setting: dict) -> dict:
+    """The number of hospitals, for axes."""
+    _, _, number = setting.get("observer", "").partition(" ")
+    return {"hospitals": int(number)} if number else {}
+
+
+def name_of(setting: dict) -> str:
+    """A word for a condition: the values of its settings in their order."""
+    return "_".join(str(v) for v in setting.values()).replace(" ", "_")
