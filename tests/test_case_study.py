@@ -55,7 +55,7 @@ def test_a_client_among_three_or_more_holds_no_single_update_of_another(sizes, t
     for update in others:
         assert distance(view.after, update.after) > 1e-5
     # nor would it notice if two of the others had sent something else of the same sum
-    first, second, *rest = others
+    first, second = others[:2]
     noise = {name: torch.randn(t.shape, generator=generator("noise", name))
              for name, t in first.after.items()}
     ratio = first.num_examples / second.num_examples
@@ -149,7 +149,7 @@ def test_a_wrong_number_of_records_is_refused():
 
 
 def test_without_a_dense_layer_it_says_so():
-    net, view, truth = client_view(2)
+    _, view, truth = client_view(2)
     with pytest.raises(ValueError, match="linear layer"):
         dense_images(torch.nn.Conv2d(1, 1, 3), view, shape=truth.shape, generator=generator("x"))
     other = mlp(generator("w"), num_features=28 * 28)
