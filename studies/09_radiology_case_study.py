@@ -1,24 +1,21 @@
 """Study 9: five hospitals train a model of lung nodules, and one of them is compromised.
 
-    round    hospitals take one step on the records named, and an observer attacks what it sees.
-             "client 2" to "client 10" are the compromised hospital among so many: global models
-             only, its own part taken out. "sum 5" is the server behind secure aggregation.
+    round    hospitals take one step on one or on four records, and an observer attacks what it
+             sees. "client 2" to "client 10" are the compromised hospital among so many: global
+             models only, its own part taken out. "sum 5" is the server behind secure aggregation.
              The view of a client among two is that of a server, or of someone on a plain line.
     clinic   20 steps on 32 records each, seen by the server and by a client among five; the walk
              unrolled, or taken for one long step
     same     how far the view of a client among two is from the server's, to float rounding
-    prior    images drawn from the diffusion prior, which no update enters
 
-Four patients are the same behind every observer of a seed: one of each of four hospitals, or the
-four of one hospital where each takes a step on four. The model is new, or trained by the five
-hospitals for twenty rounds. A seed redraws the weights, the split of patients, the victims and the
-attack's start. All records behind a view are attacked together; only the four are scored, after
-guesses and records are paired. Settings were chosen on seeds 100 to 103, on none of these.
+Patients, models and scores are those of :mod:`leaklab.assess.case_study`. All records behind a view
+are attacked together; only the four victims are scored, after guesses and records are paired. The
+algebra hands over to the search where it refuses. Settings were chosen on seeds 100 to 103. What a
+diffusion prior adds is study 09_radiology_prior.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,37 +23,25 @@ import torch
 from torch import Tensor, nn
 
 import leaklab
-from leaklab.assess.inversion import GALLERY, Halves, halves, judge
-from leaklab.assess.observers import Records, inputs_behind, one_round, views_by_observer
+from leaklab.assess import case_study
+from leaklab.assess.case_study import OWN, VICTIMS, dealt, judged, known, model
+from leaklab.assess.inversion import GALLERY
+from leaklab.assess.observers import inputs_behind, one_round, views_by_observer
 from leaklab.attacks.dense_images import dense_images
-from leaklab.attacks.diffusion_prior import diffusion_prior
 from leaklab.attacks.gradient_matching import inverting_gradients
 from leaklab.attacks.observed import mean_gradient
 from leaklab.attacks.search import Budget
-from leaklab.data import hospitals, radiology
-from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
-from leaklab.federation import Hospital, fed_avg
 from leaklab.metrics import accuracy
-from leaklab.models import predict, small_cnn
-from leaklab.prior.diffusion import prior_samples
-from leaklab.prior.nodules import nodule_prior
+from leaklab.models import predict
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, View
 from studies import by_condition, interval_of
 
 SEEDS = tuple(range(15))
-VICTIMS = 4
-ROUNDS = 20  # of training before the late round
-RECIPE = LocalTraining(0.1, local_steps=20, batch_size=32)  # that of chapter 1
-ONE_STEP = LocalTraining(0.1)
 CLINIC = LocalTraining(0.1, local_steps=20)  # on all of 32 records: no order is to be guessed
-OWN = "Hospital 1"
 EVALUATIONS = 300
 CLINIC_EVALUATIONS = {"unrolled": 60, "long step": 150}  # each unrolled one takes 20 steps
-WALK = Budget(evaluations=25, restarts=2)  # steps and samples of the diffusion prior
-NOISE = 0.1  # that the prior takes the gradient to have, over its root mean square
-REBUILT = 10.0  # dB above the mean image: a tenth of its squared error
 SUMS = ("client 2", "client 3", "client 5", "client 10", "sum 5")
 
 
@@ -64,8 +49,7 @@ def trials() -> list[dict]:
     """Every setting of the study, for every seed."""
     settings = [{"part": "round", "records": 1, "stage": stage, "observer": observer,
                  "attack": attack}
-                for attack, observers in (("search", SUMS[:4]), ("algebra", SUMS),
-                                          ("diffusion", ("client 2", "client 5")))
+                for attack, observers in (("algebra", SUMS), ("search", SUMS[:4]))
                 for observer in observers for stage in ("new", "late")]
     settings += [{"part": "round", "records": 4, "stage": stage, "observer": observer,
                   "attack": "algebra"}
@@ -73,72 +57,20 @@ def trials() -> list[dict]:
     settings += [{"part": "clinic", "observer": observer, "way": way}
                  for observer, way in (("server", "unrolled"), ("server", "long step"),
                                        ("client 5", "long step"))]
-    settings += [{"part": "same"}, {"part": "prior"}]
+    settings += [{"part": "same"}]
     return [{**setting, "seed": seed} for setting in settings for seed in SEEDS]
 
 
 def run(setting: Mapping) -> dict:
     """Measure one trial."""
-    parts = {"round": run_round, "clinic": run_clinic, "same": run_same, "prior": run_prior}
+    parts = {"round": run_round, "clinic": run_clinic, "same": run_same}
     return parts[setting["part"]](**{k: v for k, v in setting.items() if k != "part"})
-
-
-@functools.cache
-def nodules() -> Dataset:
-    """Benign and malignant nodules, 28 x 28."""
-    return radiology.load("nodule", source="hybrid")
-
-
-@functools.cache
-def known(seed: int) -> Halves:
-    """Private and public patients; the first private ones are the victims."""
-    return halves(nodules(), seed)
-
-
-@functools.cache
-def model(stage: str, seed: int) -> nn.Sequential:
-    """The model of chapter 1, new or after the rounds in which five hospitals trained it."""
-    net = small_cnn(generator(seed, "initial weights"))
-    if stage == "late":
-        private, _ = hospitals.train_test(nodules(), 0.5, np.random.default_rng(seed))
-        members = [Hospital.of(name, part) for name, part in hospitals.by_site(private).items()]
-        *_, last = fed_avg(net, members, RECIPE, rounds=ROUNDS, seed=seed)
-        net.load_state_dict(last.after)
-    return net
-
-
-def dealt(number: int, records: int, seed: int, first: int = 0) -> Records:
-    """So many hospitals of so many records; the victims are the first of the others."""
-    private, labels = known(seed).private, known(seed).private_labels
-    parts = {OWN: slice(GALLERY - records, GALLERY)}
-    for k in range(number - 1):
-        parts[f"Hospital {k + 2}"] = slice(first + k * records, first + (k + 1) * records)
-    return {name: (private[part], labels[part]) for name, part in parts.items()}
-
-
-def views_of(observer: str, records: int, stage: str, seed: int) -> list[tuple[View, Tensor]]:
-    """What the observer holds, each with the records behind it; all victims are in one of them."""
-    who, number = observer.split()
-    size = records * (int(number) - (who == "client"))
-    found = []
-    for first in range(0, VICTIMS, min(VICTIMS, size)):
-        members = dealt(int(number), records, seed, first)
-        seen = views_by_observer(one_round(model(stage, seed), members, ONE_STEP, seed), OWN,
-                                 members, ONE_STEP)
-        (view,) = seen["client" if who == "client" else "server behind secure aggregation"]
-        found.append((view, inputs_behind(view, members)))
-    return found
 
 
 def attacked(attack: str, net: nn.Sequential, view: View, shape: torch.Size, seed: int,
              evaluations: int) -> tuple[Tensor, bool]:
     """A guess at the records, and whether the algebra took itself to have worked."""
     start = generator(seed, "start of the attack")
-    if attack == "diffusion":
-        sizes = torch.cat([g.flatten() for g in mean_gradient(net, view).values()])
-        return diffusion_prior(net, view, nodule_prior(), shape=shape, generator=start,
-                               budget=WALK, noise_std=NOISE * float(sizes.square().mean().sqrt()),
-                               ).guess, False
     if attack == "algebra":
         found = dense_images(net, view, shape=shape, generator=start)
         if found is not None:
@@ -150,32 +82,13 @@ def attacked(attack: str, net: nn.Sequential, view: View, shape: torch.Size, see
 def run_round(records: int, stage: str, observer: str, attack: str, seed: int) -> dict:
     """One step of each hospital on its records, and an attack on what one observer sees."""
     net, outcomes = model(stage, seed), []
-    for view, truth in views_of(observer, records, stage, seed):
+    for view, truth in case_study.views_of(observer, records, stage, seed):
         guess, read = attacked(attack, net, view, truth.shape, seed, EVALUATIONS)
         outcomes.append({**judged(guess, truth, view.knowledge.labels, seed),
                          "read": torch.tensor([float(read)])})
     numbers = {name: float(torch.cat([o[name] for o in outcomes]).mean()) for name in outcomes[0]}
     public, labels = known(seed).public, known(seed).public_labels
     return {**numbers, "accuracy": accuracy(predict(net, net.state_dict(), public), labels)}
-
-
-def judged(guess: Tensor, truth: Tensor, labels: Tensor, seed: int) -> dict[str, Tensor]:
-    """Scores of the victims among ``truth``, and of patients of the gallery who sent nothing."""
-    private = known(seed)
-    gallery, their_labels = private.private[:GALLERY], private.private_labels[:GALLERY]
-    absent = ~same_images(gallery, truth).any(1)
-    others, other_labels = (part[absent][:len(truth)] for part in (gallery, their_labels))
-    shown = judge(guess, truth, labels, private)
-    control = judge(guess[:len(others)], others, other_labels, private)
-    is_victim = same_images(truth, gallery[:VICTIMS]).any(1)
-    scores = {name: value[is_victim] for name, value in vars(shown).items()}
-    return {**scores, "rebuilt": (scores["uplift"] >= REBUILT).double(),
-            "control_identified": control.identified, "control_uplift": control.uplift}
-
-
-def same_images(a: Tensor, b: Tensor) -> Tensor:
-    """Which images of ``a`` equal which of ``b``, shape (len(a), len(b))."""
-    return (a.flatten(1)[:, None] == b.flatten(1)).all(2)
 
 
 def run_clinic(observer: str, way: str, seed: int) -> dict:
@@ -195,8 +108,8 @@ def run_clinic(observer: str, way: str, seed: int) -> dict:
 def run_same(seed: int) -> dict:
     """The client among two against the server, and the plain line: relative distance of views."""
     members = dealt(2, 1, seed)
-    seen = views_by_observer(one_round(model("new", seed), members, ONE_STEP, seed), OWN, members,
-                             ONE_STEP)
+    step = one_round(model("new", seed), members, case_study.ONE_STEP, seed)
+    seen = views_by_observer(step, OWN, members, case_study.ONE_STEP)
 
     def flat(view: View) -> Tensor:
         return torch.cat([g.flatten() for g in mean_gradient(model("new", seed), view).values()])
@@ -207,13 +120,6 @@ def run_same(seed: int) -> dict:
             "line_gap": float((line - server).norm() / server.norm())}
 
 
-def run_prior(seed: int) -> dict:
-    """What the prior draws by itself, as a guess at the victims."""
-    guess = prior_samples(nodule_prior(), VICTIMS, generator=generator(seed, "prior only"))
-    truth, labels = known(seed).private[:VICTIMS], known(seed).private_labels[:VICTIMS]
-    return {name: float(value.mean()) for name, value in judged(guess, truth, labels, seed).items()}
-
-
 # --- From trials to evidence ------------------------------------------------------------------
 
 STATEMENTS = {
@@ -221,7 +127,6 @@ STATEMENTS = {
     "ssim": ("Structural similarity of the victims' reconstructions.", "SSIM"),
     "uplift": ("PSNR of the victims' reconstructions less that of the better public mean image.",
                "dB"),
-    "nearest": ("PSNR of the public image that an oracle picks as nearest.", "dB"),
     "identified": ("Share of victims whose reconstruction is nearer to them than to any other of "
                    "200.", "share of records"),
     "rebuilt": ("Share of victims rebuilt 10 dB or more above the better public mean image.",
@@ -241,8 +146,7 @@ STATEMENTS = {
 KEPT = {"round": ("psnr", "ssim", "uplift", "identified", "rebuilt", "control_identified",
                   "control_uplift", "read", "accuracy"),
         "clinic": ("psnr", "uplift", "identified", "rebuilt", "control_identified"),
-        "same": ("gap", "line_gap"),
-        "prior": ("psnr", "uplift", "identified", "nearest")}
+        "same": ("gap", "line_gap")}
 WHO = {"client 2": "client; server; eavesdropper without TLS",
        "sum 5": "server behind secure aggregation"}
 
@@ -276,16 +180,16 @@ def describe(setting: dict, outcomes: list[dict], score: str, values: list[float
         "rebuilt": (0.0, "the better public mean image"), "gain": (0.0, "the search"),
         "loss_by_sum": (0.0, "a client among two"),
     }.get(score, (None, "no guess applies"))
-    observer = setting.get("observer", "client 2")
+    observer, data = setting.get("observer", "client 2"), case_study.nodules()
     return Evidence(
         name=f"{name_of(setting)}_{score}", statement=statement, value=float(np.mean(runs)),
         unit=unit, interval=interval, interval_kind=kind, baseline=baseline, baseline_kind=whose,
-        runs=runs, seeds=SEEDS, data=nodules().provenance, data_sha256=nodules().sha256,
+        runs=runs, seeds=SEEDS, data=data.provenance, data_sha256=data.sha256,
         scale="fast", version=leaklab.__version__, privacy_unit="record",
-        view=None if setting["part"] == "prior" else WHO.get(observer, observer.split()[0]),
-        setting={**setting, "victims": VICTIMS, "evaluations": EVALUATIONS, "rounds": ROUNDS,
-                 **hospitals_of(setting)},
-        clusters=len(np.unique(nodules().patients)))
+        view=WHO.get(observer, observer.split()[0]),
+        setting={**setting, "victims": VICTIMS, "evaluations": EVALUATIONS,
+                 "rounds": case_study.ROUNDS, **hospitals_of(setting)},
+        clusters=len(np.unique(data.patients)))
 
 
 def hospitals_of(setting: dict) -> dict:
