@@ -84,7 +84,8 @@ def test_the_four_patients_stand_behind_every_observer(observer, records):
 def test_victims_given_back_are_rebuilt_and_strangers_are_not():
     known = case_study.known(3)
     truth, labels = known.private[:8], known.private_labels[:8]
-    right = case_study.judged(truth[torch.randperm(8, generator=generator("order"))], truth, labels, 3)
+    mixed = truth[torch.randperm(8, generator=generator("order"))]
+    right = case_study.judged(mixed, truth, labels, 3)
     assert len(right["psnr"]) == case_study.VICTIMS and bool((right["rebuilt"] == 1).all())
     assert bool((right["identified"] == 1).all()) and float(right["control_identified"].max()) == 0
     wrong = case_study.judged(known.private[20:28], truth, labels, 3)

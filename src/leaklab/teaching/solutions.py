@@ -93,3 +93,14 @@ def independent_numbers(records, classes, features):
 def leak_shown(uplift, identified, gallery):
     """Whether the intervals show a leak."""
     return uplift[0] > 0 or identified[0] > 1 / gallery
+
+
+def rest_of(after, total, parts):
+    """The mean of what the hospitals outside ``parts`` sent."""
+    taken = sum(count for _, count in parts)
+    return (total * after - sum(count * state for state, count in parts)) / (total - taken)
+
+
+def owner_chance(counts):
+    """How often the best guess names a record's hospital."""
+    return max(counts) / sum(counts)
