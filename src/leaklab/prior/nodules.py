@@ -18,7 +18,7 @@ from leaklab.prior.diffusion import Prior
 
 PUBLIC_SEED = 20_220_614
 SHIPPED = "nodule_28.pt"
-SHA256 = ""
+SHA256 = "d7ed3dc1de82dad5179ae099567e1c1d92df462b06e96e080a22e9dc405939cc"
 
 
 def public_nodules(n: int = 10_000, seed: int = PUBLIC_SEED) -> Tensor:
