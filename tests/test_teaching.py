@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
+from scipy.stats import norm as Normal
 
 from browser import FLAGS, find_chromium
 from leaklab.federation import Hospital
@@ -342,6 +343,19 @@ WRONG = {
         "above zero": lambda u, i, n: u[0] > 0 or i[0] > 0,
         "both": lambda u, i, n: u[0] > 0 and i[0] > 1 / n,
         "high ends": lambda u, i, n: u[1] > 0 or i[1] > 1 / n,
+    },
+    "kalman_update": {
+        "shares swapped": lambda m, v, y, s: m + s**2 / (v + s**2) * (y - m),
+        "noise not squared": lambda m, v, y, s: m + v / (v + s) * (y - m),
+        "variance squared": lambda m, v, y, s: m + v**2 / (v**2 + s**2) * (y - m),
+        "the measurement": lambda m, v, y, s: y,
+        "half way": lambda m, v, y, s: (m + y) / 2,
+    },
+    "reconstruction_bound": {
+        "times the noise": lambda n, s: Normal.cdf(Normal.ppf(1 / n) + s),
+        "without chance": lambda n, s: Normal.cdf(1 / s),
+        "no quantile": lambda n, s: Normal.cdf(1 / n + 1 / s),
+        "always one": lambda n, s: 1.0,
     },
 }
 

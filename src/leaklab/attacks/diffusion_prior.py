@@ -6,9 +6,9 @@ fills it: :func:`posterior_samples` draws images that look like those *and* whos
 fits the one observed, and :func:`diffusion_prior` answers with their mean. Where samples disagree,
 the prior was asked and not the update: that is the attacker's own measure of confidence.
 
-:func:`worst_case_release` is the bound from above, an update that gives away the record itself,
-to be denoised in one pass (:func:`leaklab.prior.diffusion.denoised`). :func:`candidate_scores` is
-the attack of one who already holds the record among others and needs no picture.
+:func:`worst_case_release` is the update that shows an image most plainly, the record itself, to be
+denoised in one pass (:func:`leaklab.prior.diffusion.denoised`). :func:`candidate_scores` is the
+attack of one who already holds the record among others and needs no picture.
 
 Threat model: a passive observer of a ``View`` who knows the training, the labels, the defence with
 its parameters, and public images of the same kind. Labels may be read off beforehand
@@ -40,14 +40,14 @@ from leaklab.prior.posterior import Linear, linearised, posterior_walk
 from leaklab.runtime import progress
 from leaklab.updates import Recovered, View
 
-DEFAULT = Budget(evaluations=25, restarts=4)
+DEFAULT = Budget(evaluations=15, restarts=4)
 """Steps of each walk, each with one evaluation of the gradient and its slopes; four samples."""
 
 
 def diffusion_prior(
     model: nn.Module, view: View, prior: Prior, *, shape: tuple[int, ...],
     generator: torch.Generator, labels: Tensor | None = None, budget: Budget = DEFAULT,
-    iterations: int = 5, noise_std: float | None = None,
+    iterations: int = 3, noise_std: float | None = None,
 ) -> Recovered:
     """The mean of posterior samples, the guess of least expected squared error.
 
@@ -63,7 +63,7 @@ def diffusion_prior(
 def posterior_samples(
     model: nn.Module, view: View, prior: Prior, *, shape: tuple[int, ...],
     generator: torch.Generator, labels: Tensor | None = None, budget: Budget = DEFAULT,
-    iterations: int = 5, noise_std: float | None = None,
+    iterations: int = 3, noise_std: float | None = None,
 ) -> Tensor:
     """Images that fit both the prior and the observed gradient, (samples, *shape) in [0, 1].
 
@@ -127,11 +127,12 @@ def disagreement(samples: Tensor) -> Tensor:
 
 def worst_case_release(images: Tensor, noise_multiplier: float, *,
                        generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    r"""Images as the worst possible update would give them away, and the noise on each.
+    r"""Images as an update without any network would give them away, and the noise on each.
 
     :math:`x + \sigma \lVert x \rVert \epsilon`: the gradient of a model made for it is the record,
-    clipped to its own norm, and the noise of the Gaussian mechanism falls on that. No model gives
-    away more under this noise multiplier. Shapes: images (n, ...), not clipped; noise (n,).
+    clipped to its own norm, and the noise of the Gaussian mechanism falls on that. Nothing has to
+    be undone to see it; to tell two given records apart, another release may serve better.
+    Shapes: images (n, ...), not clipped; noise (n,).
     """
     norms = images.flatten(1).norm(dim=1)
     noise = noise_like(images[0], len(images), generator)

@@ -26,12 +26,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from leaklab.prior.diffusion import Denoiser, ddim_step
+from leaklab.prior.diffusion import Denoiser, walk
 
 Operator = Callable[[Tensor], Tensor]
 """A symmetric linear map of standardised images, (n, ...) to (n, ...), each by itself."""
@@ -78,7 +77,7 @@ def linearised(function: Callable[[Tensor], Sequence[Tensor]], guess: Tensor,
 
 
 def posterior_walk(denoise: Denoiser, measure: Measurement, noise_std: float, start: Tensor,
-                   path: Sequence[float], *, iterations: int = 5) -> Tensor:
+                   path: Sequence[float], *, iterations: int = 3) -> Tensor:
     """From noise to samples of the posterior, standardised, shape (n, ...) as ``start``.
 
     Parameters
@@ -96,12 +95,11 @@ def posterior_walk(denoise: Denoiser, measure: Measurement, noise_std: float, st
     """
     if not noise_std > 0:
         raise ValueError(f"noise_std: {noise_std} given, expected a number above 0")
-    noisy = start.detach()
-    for angle, after in pairwise(path):
+    def clean_of(noisy: Tensor, angle: float) -> Tensor:
         clean, covariance = _denoised(denoise, noisy, angle)
-        move = _kalman_move(measure(clean), covariance, noise_std, iterations)
-        noisy = ddim_step(noisy, clean + move, angle, after)
-    return noisy
+        return clean + _kalman_move(measure(clean), covariance, noise_std, iterations)
+
+    return walk(clean_of, start.detach(), path)
 
 
 def _denoised(denoise: Denoiser, noisy: Tensor, angle: float) -> tuple[Tensor, Operator]:

@@ -232,6 +232,23 @@ def owner_chance(attempt: Callable) -> None:
         Case(([1, 1, 1, 1],), 0.25, "Four hospitals with a record each: one in four."),
         Case(([6, 2],), 0.75, "Name the larger hospital each time: right for 6 of 8 records."),
         Case(([5],), 1.0, "Where one other hospital is left, its records are its own."),
+def kalman_update(attempt: Callable) -> None:
+    """Check ``attempt(mean, variance, measured, noise_std)``, numbers."""
+    run_cases(attempt, [
+        Case((0.0, 1.0, 2.0, 1.0), 1.0, "Equally sure of both: meet half way."),
+        Case((1.0, 4.0, 2.0, 1.0), 1.8, "The guess is four times as uncertain as the measurement: "
+             "go four fifths of the way. Square noise_std, and not the variance."),
+        Case((0.5, 1.0, 9.0, 3.0), 1.35, "A measurement with nine times the variance moves the "
+             "guess by a tenth of the way."),
+    ])
+
+
+def reconstruction_bound(attempt: Callable) -> None:
+    """Check ``attempt(candidates, noise_multiplier)``: a number of records, and the noise."""
+    run_cases(attempt, [
+        Case((2, 1.0), 0.841344746, "Of two, chance is a half with quantile 0; add 1 / noise."),
+        Case((200, 1e12), 0.005, "Noise without limit leaves chance, one in 200."),
+        Case((40, 0.5), 0.515967793, "The quantile of 1 / 40 is -1.96; add 2."),
     ])
 
 

@@ -104,3 +104,13 @@ def rest_of(after, total, parts):
 def owner_chance(counts):
     """How often the best guess names a record's hospital."""
     return max(counts) / sum(counts)
+def kalman_update(mean, variance, measured, noise_std):
+    """The mean of a Gaussian unknown after one noisy measurement of it."""
+    return mean + variance / (variance + noise_std**2) * (measured - mean)
+
+
+def reconstruction_bound(candidates, noise_multiplier):
+    """The highest chance to name one of equally likely records after one Gaussian release."""
+    from scipy.stats import norm
+
+    return float(norm.cdf(norm.ppf(1 / candidates) + 1 / noise_multiplier))

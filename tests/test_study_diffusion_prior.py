@@ -1,0 +1,66 @@
+"""Study 6: the record follows from its trials, a rerun repeats it, no rate lies above its bound."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from leaklab import evidence
+from leaklab.assess.inversion import GALLERY
+from leaklab.bounds import reconstruction_robustness
+from leaklab.metrics import mean_interval
+
+STUDY = importlib.import_module("studies.06_diffusion_prior")
+RECORDED = evidence.load("06_diffusion_prior")
+
+
+def test_recorded_values_and_intervals_follow_from_their_runs():
+    for item in RECORDED.values():
+        assert item.value == pytest.approx(float(np.mean(item.runs)), rel=1e-4, abs=2e-5), item.name
+        expected = mean_interval(item.runs)
+        if item.interval_kind.endswith("cut to 0 and 1"):
+            expected = np.clip(expected, 0, 1)
+        assert item.interval == pytest.approx(tuple(expected), rel=1e-4, abs=5e-5), item.name
+        assert item.seeds == STUDY.SEEDS
+
+
+def test_no_trial_is_asked_for_twice_and_none_is_on_a_seed_that_tuned():
+    trials = [repr(trial) for trial in STUDY.trials()]
+    assert len(set(trials)) == len(trials)
+    assert set(STUDY.SEEDS).isdisjoint((100, 101, 102, 103))
+    assert set(STUDY.VARIATION) == set(STUDY.NOISE) >= set(STUDY.REAL_NOISE)
+
+
+def test_the_record_has_every_condition_of_the_study():
+    names = {f"{part}_{noise}_{score}"
+             for part, levels in (("noise", STUDY.NOISE), ("real", STUDY.REAL_NOISE),
+                                  ("release", STUDY.RELEASE_NOISE))
+             for noise in levels for score in STUDY.KEPT[part]
+             if "tv" not in score or noise in STUDY.TUNED}
+    assert set(RECORDED) == names
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.5])
+def test_a_rerun_repeats_the_record(noise):
+    found = STUDY.run({"part": "release", "noise": noise, "seed": 1})
+    for score in STUDY.KEPT["release"]:
+        runs = RECORDED[f"release_{noise}_{score}"].runs
+        assert found[score] == pytest.approx(runs[1], abs=0.01), score
+
+
+@pytest.mark.parametrize("noise", STUDY.RELEASE_NOISE)
+def test_no_attack_lies_above_the_bound(noise):
+    bound = reconstruction_robustness(1 / GALLERY, noise)
+    trials = len(STUDY.SEEDS) * STUDY.RELEASED
+    error = 3 * (bound * (1 - bound) / trials) ** 0.5
+    for attack in ("raw", "diffusion", "gaussian", "candidates"):
+        assert RECORDED[f"release_{noise}_{attack}_identified"].value <= bound + error + 1e-9
+    if noise in STUDY.NOISE:
+        error = 3 * (bound * (1 - bound) / len(STUDY.SEEDS)) ** 0.5
+        for attack in ("diffusion", "gaussian", "candidates"):
+            assert RECORDED[f"noise_{noise}_{attack}_identified"].value <= bound + error + 1e-9
+
+
+def test_samples_without_the_update_find_nobody_more_often_than_chance():
+    rates = [RECORDED[f"noise_{noise}_unseen_one_identified"].value for noise in STUDY.NOISE]
+    assert np.mean(rates) < 0.05
