@@ -232,6 +232,9 @@ def owner_chance(attempt: Callable) -> None:
         Case(([1, 1, 1, 1],), 0.25, "Four hospitals with a record each: one in four."),
         Case(([6, 2],), 0.75, "Name the larger hospital each time: right for 6 of 8 records."),
         Case(([5],), 1.0, "Where one other hospital is left, its records are its own."),
+    ])
+
+
 def kalman_update(attempt: Callable) -> None:
     """Check ``attempt(mean, variance, measured, noise_std)``, numbers."""
     run_cases(attempt, [

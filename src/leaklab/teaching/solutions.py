@@ -104,6 +104,8 @@ def rest_of(after, total, parts):
 def owner_chance(counts):
     """How often the best guess names a record's hospital."""
     return max(counts) / sum(counts)
+
+
 def kalman_update(mean, variance, measured, noise_std):
     """The mean of a Gaussian unknown after one noisy measurement of it."""
     return mean + variance / (variance + noise_std**2) * (measured - mean)
