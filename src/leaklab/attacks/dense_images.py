@@ -32,7 +32,7 @@ from leaklab.updates import Recovered, View
 
 AGREE = 0.95
 """Score above which the algebra is taken to have worked: on images of other seeds, right answers
-had 0.97 or more and wrong ones less than 0.9."""
+had 0.97 or more and wrong ones 0.92 or less."""
 
 
 def dense_images(
