@@ -7,11 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leaklab.assess import case_study
 from leaklab.assess.observers import inputs_behind, one_round, views_by_observer
 from leaklab.attacks.dense_images import dense_images
 from leaklab.attacks.observed import mean_gradient
 from leaklab.metrics.reconstruction import match, psnr
 from leaklab.models import logistic_regression, mlp, small_cnn
+from leaklab.prior import nodules
+from leaklab.prior.diffusion import denoised, prior_samples
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, Update
 from local_training import smooth_images
@@ -164,3 +167,35 @@ def test_an_update_is_left_as_it_was():
     step = one_round(net, records, ONE_STEP, 0)
     assert isinstance(step.updates[0], Update)
     assert distance(net.state_dict(), before) == 0
+
+
+# --- The prior of the case -----------------------------------------------------------------------
+
+
+def test_the_prior_knows_the_nodules_of_patients_it_has_never_seen():
+    prior, images = nodules.nodule_prior(), case_study.known(3).private[:50]
+    noise = 0.1 * torch.randn(images.shape, generator=generator("noise"))
+    error = (denoised(prior, images + noise, 0.1) - images).square().mean()
+    assert error < 0.25 * noise.square().mean()
+    strangers = smooth_images(generator("elsewhere"), 50, 28)
+    elsewhere = (denoised(prior, strangers + noise, 0.1) - strangers).square().mean()
+    assert elsewhere > 2 * error, "the same for images it does not know"
+
+
+def test_what_the_prior_draws_alone_is_no_image_of_the_gallery():
+    drawn = prior_samples(nodules.nodule_prior(), 4, generator=generator("drawn"))
+    gallery = case_study.known(3).private[:200]
+    assert not case_study.same_images(drawn, gallery).any()
+    assert float(psnr(drawn[match(drawn, gallery[:4])], gallery[:4]).max()) < 22
+
+
+def test_another_checkpoint_is_refused(monkeypatch):
+    monkeypatch.setattr(nodules, "SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="nodule_28.pt with SHA-256"):
+        nodules.nodule_prior()
+
+
+def test_the_prior_was_trained_on_procedural_images_alone():
+    public = nodules.public_nodules(20)
+    assert public.shape == (20, 1, 28, 28)
+    assert not case_study.same_images(public, torch.tensor(case_study.nodules().inputs)).any()
