@@ -179,7 +179,7 @@ def test_the_prior_knows_the_nodules_of_patients_it_has_never_seen():
     assert error < 0.25 * noise.square().mean()
     strangers = smooth_images(generator("elsewhere"), 50, 28)
     elsewhere = (denoised(prior, strangers + noise, 0.1) - strangers).square().mean()
-    assert elsewhere > 2 * error, "the same for images it does not know"
+    assert elsewhere > 1.5 * error, "no better on nodules than on other smooth images"
 
 
 def test_what_the_prior_draws_alone_is_no_image_of_the_gallery():
@@ -191,7 +191,7 @@ def test_what_the_prior_draws_alone_is_no_image_of_the_gallery():
 
 def test_another_checkpoint_is_refused(monkeypatch):
     monkeypatch.setattr(nodules, "SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="nodule_28.pt with SHA-256"):
+    with pytest.raises(ValueError, match="SHA-256"):
         nodules.nodule_prior()
 
 
