@@ -160,3 +160,14 @@ def test_an_uplift_map_with_nothing_measured_or_a_short_row():
     assert [cell[0] for cell in cells(ax).values()] == ["not\nmeasured"]
     with pytest.raises(ValueError, match="rows: 1 cells given in 'r', expected 2, one per column"):
         plots.uplift_map({"r": [None]}, ["a", "b"], xlabel="x", ylabel="y", title="t")
+
+
+def test_a_table_of_images_has_a_row_a_name_and_says_where_there_is_nothing():
+    rows = {"server": np.zeros((3, 4, 4)), "TLS": None}
+    fig = plots.image_table(rows, ["A", "B", "C"], tag="SYNTHETIC", headline="All")
+    texts = [t.get_text() for ax in fig.axes for t in ax.texts]
+    assert len(fig.axes) == 6 and texts == ["nothing"] * 3
+    assert [ax.get_ylabel() for ax in fig.axes if ax.get_ylabel()] == ["server", "TLS"]
+    assert [ax.get_title() for ax in fig.axes if ax.get_title()] == ["A", "B", "C"]
+    with pytest.raises(ValueError, match="2 images given in 'server', expected 3"):
+        plots.image_table({"server": np.zeros((2, 4, 4))}, ["A", "B", "C"], tag="", headline="")

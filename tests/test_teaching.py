@@ -327,6 +327,18 @@ WRONG = {
         "any number of records": lambda b, c, d: (c - 1) * d,
         "all rows free": lambda b, c, d: min(b, c - 1, d) * (c + d - min(b, c - 1, d)),
     },
+    "rest_of": {
+        "unweighted": lambda g, n, parts: (n * g - sum(s for s, _ in parts)) / (n - len(parts)),
+        "forgets to divide": lambda g, n, parts: n * g - sum(c * s for s, c in parts),
+        "own part only": lambda g, n, parts: (
+            n * g - sum(c * s for s, c in parts[:1])) / (n - sum(c for _, c in parts[:1])),
+        "divides by all": lambda g, n, parts: (n * g - sum(c * s for s, c in parts)) / n,
+    },
+    "owner_chance": {
+        "evenly": lambda counts: 1 / len(counts),
+        "smallest": lambda counts: min(counts) / sum(counts),
+        "by size at random": lambda counts: sum(c * c for c in counts) / sum(counts) ** 2,
+    },
     "leak_shown": {
         "uplift only": lambda u, i, n: u[0] > 0,
         "above zero": lambda u, i, n: u[0] > 0 or i[0] > 0,

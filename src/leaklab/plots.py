@@ -52,6 +52,38 @@ def image_grid(images: np.ndarray, titles: Sequence[str], *, tag: str, headline:
     return fig
 
 
+def image_table(
+    rows: Mapping[str, np.ndarray | None], columns: Sequence[str], *, tag: str, headline: str
+) -> Figure:
+    """Grey images on one scale: a row for each observer, say, and a column for each patient.
+
+    ``rows`` maps a name to images (columns, height, width), or to ``None`` where there is nothing
+    to show. ``tag`` (REAL, HYBRID or SYNTHETIC) stands under them, ``headline`` over them.
+
+    Raises ``ValueError`` for a row with another number of images than ``columns``.
+    """
+    fig, axes = plt.subplots(len(rows), len(columns), squeeze=False,
+                             figsize=(1.05 * len(columns) + 2.4, 0.98 * len(rows) + 1.0))
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        if images is not None and len(images) != len(columns):
+            raise ValueError(f"rows: {len(images)} images given in {name!r}, expected "
+                             f"{len(columns)}, one per column")
+        for k, ax in enumerate(line):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            if images is None:
+                ax.text(0.5, 0.5, "nothing", ha="center", va="center", color="0.35",
+                        transform=ax.transAxes)
+            else:
+                ax.imshow(images[k], cmap="gray", vmin=0, vmax=1)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax, name in zip(axes[0], columns, strict=True):
+        ax.set_title(name)
+    fig.suptitle(headline)
+    fig.supxlabel(textwrap.fill(tag, 70), fontsize="small")
+    return fig
+
+
 def interval_chart(
     groups: Mapping[str, Sequence[Evidence]], *, x: str, xlabel: str, ylabel: str, title: str,
     guess: float, guess_label: str = "guess", log: bool = False,

@@ -285,6 +285,27 @@ def alarm_bound(attempt: Callable) -> None:
     ])
 
 
+def rest_of(attempt: Callable) -> None:
+    """Check ``attempt(after, total, parts)``: a tensor, a count, (tensor, count) pairs."""
+    a, b, c = tensor([1.0, 2.0]), tensor([3.0, -2.0]), tensor([5.0, 6.0])
+    run_cases(attempt, [
+        Case(((a + b + c) / 3, 3, [(a, 1)]), (b + c) / 2,
+             "One colluder of three equal hospitals: the mean of the other two is left."),
+        Case(((10 * a + 30 * b + 60 * c) / 100, 100, [(a, 10), (b, 30)]), c,
+             "Two of three collude, and hold the third. Weigh each part by its records."),
+        Case((a, 7, []), a, "With no part known, the global model is all there is."),
+    ])
+
+
+def owner_chance(attempt: Callable) -> None:
+    """Check ``attempt(counts)``: a list of whole numbers."""
+    run_cases(attempt, [
+        Case(([1, 1, 1, 1],), 0.25, "Four hospitals with a record each: one in four."),
+        Case(([6, 2],), 0.75, "Name the larger hospital each time: right for 6 of 8 records."),
+        Case(([5],), 1.0, "Where one other hospital is left, its records are its own."),
+    ])
+
+
 def kalman_update(attempt: Callable) -> None:
     """Check ``attempt(mean, variance, measured, noise_std)``, numbers."""
     run_cases(attempt, [

@@ -134,6 +134,17 @@ def alarm_bound(models):
     return 1 - 0.05 ** (1 / models)
 
 
+def rest_of(after, total, parts):
+    """The mean of what the hospitals outside ``parts`` sent."""
+    taken = sum(count for _, count in parts)
+    return (total * after - sum(count * state for state, count in parts)) / (total - taken)
+
+
+def owner_chance(counts):
+    """How often the best guess names a record's hospital."""
+    return max(counts) / sum(counts)
+
+
 def kalman_update(mean, variance, measured, noise_std):
     """The mean of a Gaussian unknown after one noisy measurement of it."""
     return mean + variance / (variance + noise_std**2) * (measured - mean)

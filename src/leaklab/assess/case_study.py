@@ -1,0 +1,111 @@
+"""The case of chapter 9: hospitals that train a model of lung nodules, one of them compromised.
+
+Four patients are the same behind every observer of a seed: one of each of four hospitals, or the
+four of one hospital where each takes a step on four. The model is new, or trained by the five
+hospitals for twenty rounds. A seed redraws the weights, the split of patients and the victims.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from torch import Tensor, nn
+
+from leaklab.assess.inversion import GALLERY, Halves, halves, judge
+from leaklab.assess.observers import Records, inputs_behind, one_round, views_by_observer
+from leaklab.data import hospitals, radiology
+from leaklab.data.dataset import Dataset
+from leaklab.federation import Hospital, fed_avg
+from leaklab.models import small_cnn
+from leaklab.runtime import generator
+from leaklab.updates import LocalTraining, View
+
+OWN = "Hospital 1"
+"""The compromised one."""
+VICTIMS = 4
+ROUNDS = 20  # of training before the late round
+RECIPE = LocalTraining(0.1, local_steps=20, batch_size=32)  # that of chapter 1
+ONE_STEP = LocalTraining(0.1)
+REBUILT = 10.0
+"""Decibels above the mean image from which an image counts as rebuilt: a tenth of its error."""
+
+
+@functools.cache
+def nodules() -> Dataset:
+    """Benign and malignant nodules, 28 x 28: real outlines over procedural tissue."""
+    return radiology.load("nodule", source="hybrid")
+
+
+@functools.lru_cache(maxsize=32)
+def known(seed: int) -> Halves:
+    """Private and public patients; the first private ones are the victims."""
+    return halves(nodules(), seed)
+
+
+@functools.lru_cache(maxsize=64)
+def model(stage: str, seed: int) -> nn.Sequential:
+    """The model of chapter 1, ``"new"`` or ``"late"``: after the rounds of the five hospitals.
+
+    Raises ``ValueError`` for another stage.
+    """
+    if stage not in ("new", "late"):
+        raise ValueError(f"stage: {stage!r} given, expected 'new' or 'late'")
+    net = small_cnn(generator(seed, "initial weights"))
+    if stage == "late":
+        private, _ = hospitals.train_test(nodules(), 0.5, np.random.default_rng(seed))
+        members = [Hospital.of(name, part) for name, part in hospitals.by_site(private).items()]
+        *_, last = fed_avg(net, members, RECIPE, rounds=ROUNDS, seed=seed)
+        net.load_state_dict(last.after)
+    return net
+
+
+def dealt(number: int, records: int, seed: int, first: int = 0) -> Records:
+    """``number`` hospitals of ``records`` records each; the others' begin at private ``first``."""
+    private, labels = known(seed).private, known(seed).private_labels
+    parts = {OWN: slice(GALLERY - records, GALLERY)}
+    for k in range(number - 1):
+        parts[f"Hospital {k + 2}"] = slice(first + k * records, first + (k + 1) * records)
+    return {name: (private[part], labels[part]) for name, part in parts.items()}
+
+
+def views_of(observer: str, records: int, stage: str, seed: int) -> list[tuple[View, Tensor]]:
+    """What an observer holds after one step of each hospital, each view with the records behind it.
+
+    ``observer`` is ``"client N"``, the compromised hospital among N, or ``"sum N"``, the server
+    behind secure aggregation. Every victim is behind exactly one of the views.
+    """
+    who, number = observer.split()
+    size = records * (int(number) - (who == "client"))
+    found = []
+    for first in range(0, VICTIMS, min(VICTIMS, size)):
+        members = dealt(int(number), records, seed, first)
+        seen = views_by_observer(one_round(model(stage, seed), members, ONE_STEP, seed), OWN,
+                                 members, ONE_STEP)
+        (view,) = seen["client" if who == "client" else "server behind secure aggregation"]
+        found.append((view, inputs_behind(view, members)))
+    return found
+
+
+def judged(guess: Tensor, truth: Tensor, labels: Tensor, seed: int) -> dict[str, Tensor]:
+    """Scores of the victims among ``truth``, and of patients of the gallery who sent nothing.
+
+    As :func:`leaklab.assess.inversion.judge` gives them, and ``rebuilt``; the guesses are paired
+    with the strangers as favourably as with the victims (``control_identified`` and
+    ``control_uplift``).
+    """
+    private = known(seed)
+    gallery, their_labels = private.private[:GALLERY], private.private_labels[:GALLERY]
+    absent = ~same_images(gallery, truth).any(1)
+    others, other_labels = (part[absent][:len(truth)] for part in (gallery, their_labels))
+    shown = judge(guess, truth, labels, private)
+    control = judge(guess[:len(others)], others, other_labels, private)
+    is_victim = same_images(truth, gallery[:VICTIMS]).any(1)
+    scores = {name: value[is_victim] for name, value in vars(shown).items()}
+    return {**scores, "rebuilt": (scores["uplift"] >= REBUILT).double(),
+            "control_identified": control.identified, "control_uplift": control.uplift}
+
+
+def same_images(a: Tensor, b: Tensor) -> Tensor:
+    """Which images of ``a`` equal which of ``b``, shape (len(a), len(b))."""
+    return (a.flatten(1)[:, None] == b.flatten(1)).all(2)
