@@ -1,0 +1,64 @@
+"""Visible checks of the exercises: each runs known cases through the student's function.
+
+A check prints "not attempted yet" for an unsolved stub, so that "Run all" goes on; prints "passed";
+or raises ``AssertionError`` that shows the case which failed.
+"""
+
+from leaklab.teaching.checks.cases import Case, run_cases
+from leaklab.teaching.checks.foundations import (
+    bytes_per_round,
+    class_share,
+    fedprox_gradient,
+    mean_gradient,
+    other_hospital,
+    weighted_mean,
+)
+from leaklab.teaching.checks.inversion import (
+    agreement,
+    alarm_bound,
+    bins_needed,
+    cosine_distance,
+    divide_out,
+    independent_numbers,
+    kalman_update,
+    leak_shown,
+    moved_tokens,
+    neighbours,
+    outside_span,
+    owner_chance,
+    reconstruction_bound,
+    rest_of,
+    total_variation,
+    uplift,
+    whole_counts,
+    words_in_order,
+)
+
+__all__ = [
+    "Case",
+    "agreement",
+    "alarm_bound",
+    "bins_needed",
+    "bytes_per_round",
+    "class_share",
+    "cosine_distance",
+    "divide_out",
+    "fedprox_gradient",
+    "independent_numbers",
+    "kalman_update",
+    "leak_shown",
+    "mean_gradient",
+    "moved_tokens",
+    "neighbours",
+    "other_hospital",
+    "outside_span",
+    "owner_chance",
+    "reconstruction_bound",
+    "rest_of",
+    "run_cases",
+    "total_variation",
+    "uplift",
+    "weighted_mean",
+    "whole_counts",
+    "words_in_order",
+]
