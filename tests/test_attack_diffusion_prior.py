@@ -180,6 +180,7 @@ def test_disagreement_by_hand():
     ({"defence": None}, {}, "noise_std: None given"),
     ({}, {"labels": torch.tensor([0, 1])}, "labels: 2 given, expected 1"),
     ({}, {"noise_std": 0.0}, "noise_std: 0.0 given"),
+    ({}, {"noise_std": math.inf}, "noise_std: inf given"),
     ({"training": None}, {}, "training unknown"),
 ])
 def test_what_is_not_known_is_refused(net, change, arguments, message):
@@ -222,6 +223,17 @@ def test_candidate_scores_are_log_likelihoods(net):
         entries = sum(t.numel() for t in seen.values())
         constant = -entries * math.log(spread * math.sqrt(2 * math.pi))
         assert float(score) == pytest.approx(float(sum(logs)) - constant, rel=1e-3)
+
+
+def test_no_candidates_are_refused(net):
+    with pytest.raises(ValueError, match="candidates: none given"):
+        candidate_scores(net, noisy_view(net, 0.1), SECRET[:0])
+
+
+@pytest.mark.parametrize("noise", [-0.1, math.nan, math.inf])
+def test_a_release_with_impossible_noise_is_refused(noise):
+    with pytest.raises(ValueError, match=r"noise_multiplier: .* given"):
+        worst_case_release(SECRET, noise, generator=generator("release"))
 
 
 def test_the_worst_release_has_noise_in_proportion_to_the_image():

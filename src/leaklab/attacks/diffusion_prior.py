@@ -14,11 +14,12 @@ Threat model: a passive observer of a ``View`` who knows the training, the label
 its parameters, and public images of the same kind. Labels may be read off beforehand
 (:mod:`leaklab.attacks.labels`).
 
-Sources: Chung et al. (2023, arXiv:2209.14687), diffusion posterior sampling; Rozet et al. (2024,
-arXiv:2405.13712), the covariance in its guidance; Song et al. (2021, arXiv:2010.02502), DDIM steps;
-Balunovic et al. (2022, arXiv:2111.04706), the defence inside the attack; Schwethelm et al. (2025,
-arXiv:2403.07588), auditing a release with a diffusion model; Hayes et al. (2023, arXiv:2302.07225),
-the attack with candidates.
+Sources: Huang et al. (2024, arXiv:2411.03053), a diffusion model guided by a leaked noisy gradient;
+Chung et al. (2023, arXiv:2209.14687), the posterior sampling that this takes up; Rozet et al.
+(2024, arXiv:2405.13712), the covariance in its guidance; Song et al. (2021, arXiv:2010.02502), DDIM
+steps; Balunovic et al. (2022, arXiv:2111.04706), the defence inside the attack; Schwethelm et al.
+(2025, arXiv:2403.07588), auditing a release with a diffusion model; Hayes et al. (2023,
+arXiv:2302.07225), the attack with candidates.
 
 Where it fails: an image always comes out, sharp and plausible, and beyond some noise it is of
 nobody, or of somebody else. Images unlike the public ones are drawn as if they were like them. The
@@ -27,6 +28,7 @@ other failures are those of gradient matching: many records, trained models, man
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -132,8 +134,13 @@ def worst_case_release(images: Tensor, noise_multiplier: float, *,
     :math:`x + \sigma \lVert x \rVert \epsilon`: the gradient of a model made for it is the record,
     clipped to its own norm, and the noise of the Gaussian mechanism falls on that. Nothing has to
     be undone to see it; to tell two given records apart, another release may serve better.
-    Shapes: images (n, ...), not clipped; noise (n,).
+    A clipping norm that follows the record is no defence by itself: the noise gives it away, and
+    bounds for a norm fixed beforehand (:mod:`leaklab.bounds`) do not cover one who uses that.
+    Shapes: images (n, ...), not clipped; noise (n,). Raises ``ValueError`` for noise below 0.
     """
+    if not 0 <= noise_multiplier < math.inf:
+        raise ValueError(f"noise_multiplier: {noise_multiplier} given, "
+                         "expected a number of 0 or more")
     norms = images.flatten(1).norm(dim=1)
     noise = noise_like(images[0], len(images), generator)
     spread = noise_multiplier * norms
@@ -148,8 +155,10 @@ def candidate_scores(
 
     Up to a constant. Candidates, (n, ...), are records that the attacker already holds; nothing is
     rebuilt. Where all are equally likely beforehand, no attack names the right one more often than
-    the highest score does. Raises ``ValueError`` as :func:`posterior_samples` does.
+    the highest score does. Raises ``ValueError`` without candidates, labels or noise.
     """
+    if not len(candidates):
+        raise ValueError("candidates: none given, expected one or more")
     known, spread = _labels(view, labels, 1), _noise_std(view, noise_std)
     simulate, observed = client(model, view), mean_gradient(model, view)
     scores = []
@@ -173,7 +182,7 @@ def _labels(view: View, labels: Tensor | None, records: int) -> Tensor:
 
 def _noise_std(view: View, given: float | None) -> float:
     spread = getattr(view.knowledge.defence, "noise_std", None) if given is None else given
-    if spread is None or not spread > 0:
+    if spread is None or not 0 < spread < math.inf:
         raise ValueError(f"noise_std: {spread} given, expected a number above 0; without noise, "
                          "search instead (leaklab.attacks.gradient_matching)")
     return spread

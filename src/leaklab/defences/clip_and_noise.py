@@ -6,7 +6,8 @@ arXiv:1607.00133): the gradient is shortened to a norm of at most C, and noise o
 protects is then the whole update and no single record.
 
 What it does not do: no accountant keeps the budget over rounds, and the noise comes from an
-ordinary generator, which an adversary who guesses its key can subtract.
+ordinary generator, which an adversary who guesses its key can subtract. A tensor whose gradient is
+zero throughout gets no noise, which tells that it is: a guarantee would need noise there too.
 """
 
 from __future__ import annotations

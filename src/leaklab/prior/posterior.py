@@ -95,6 +95,7 @@ def posterior_walk(denoise: Denoiser, measure: Measurement, noise_std: float, st
     """
     if not noise_std > 0:
         raise ValueError(f"noise_std: {noise_std} given, expected a number above 0")
+
     def clean_of(noisy: Tensor, angle: float) -> Tensor:
         clean, covariance = _denoised(denoise, noisy, angle)
         return clean + _kalman_move(measure(clean), covariance, noise_std, iterations)
