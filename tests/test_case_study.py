@@ -16,7 +16,7 @@ from leaklab.models import logistic_regression, mlp, small_cnn
 from leaklab.prior import nodules
 from leaklab.prior.diffusion import denoised, prior_samples
 from leaklab.runtime import generator
-from leaklab.updates import LocalTraining, Update
+from leaklab.updates import LocalTraining, Update, weighted_mean
 from local_training import smooth_images
 
 ONE_STEP = LocalTraining(0.5)
@@ -39,7 +39,7 @@ def table_model():
 
 
 def distance(a, b):
-    """Between two states, over the length of the second's change."""
+    """The largest difference between entries of two states."""
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
@@ -65,6 +65,8 @@ def test_a_client_among_three_or_more_holds_no_single_update_of_another(sizes, t
     changed = {first.hospital: {k: t + noise[k] for k, t in first.after.items()},
                second.hospital: {k: t - ratio * noise[k] for k, t in second.after.items()}}
     updates = tuple(replace(u, after=changed.get(u.hospital, u.after)) for u in step.updates)
+    total = weighted_mean([u.after for u in updates], [u.num_examples for u in updates])
+    assert distance(total, step.after) < 1e-4, "what was changed must leave the sum"
     (again,) = views_by_observer(replace(step, updates=updates), own, records, ONE_STEP)["client"]
     assert distance(view.after, again.after) == 0
 

@@ -337,6 +337,7 @@ WRONG = {
     "owner_chance": {
         "evenly": lambda counts: 1 / len(counts),
         "smallest": lambda counts: min(counts) / sum(counts),
+        "first": lambda counts: counts[0] / sum(counts),
         "by size at random": lambda counts: sum(c * c for c in counts) / sum(counts) ** 2,
     },
     "leak_shown": {

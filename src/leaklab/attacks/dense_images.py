@@ -9,12 +9,14 @@ Threat model: a passive observer of an update, or of a sum, after plain SGD; lea
 of steps and number of records known. Labels are not needed. Which hospital of a sum a record came
 from stays unknown.
 
-Sources: Dimitrov et al. (2024, arXiv:2403.03945) for the layer; Kariyappa et al. (2023,
-arXiv:2209.05578) for inverting features that were read from a gradient.
+Sources: Kariyappa et al. (2023, arXiv:2209.05578) for the two steps, features separated out of
+aggregated gradients and then inverted; Dimitrov et al. (2024, arXiv:2403.03945) for the algebra
+that takes the place of their first step; Mahendran and Vedaldi (2015, arXiv:1412.0035) for the
+search with total variation in the second.
 
-Where it fails: where SPEAR does, which shows in the score; more than about a dozen records;
-records that the model fits so well that their gradient drowns in rounding; local steps in which
-neurons switch; pooling before the layer.
+Where it fails: where SPEAR does, which nearly always shows in the score; more than about a dozen
+records; records that the model fits so well that their gradient drowns in rounding; local steps in
+which neurons switch; pooling before the layer.
 """
 
 from __future__ import annotations

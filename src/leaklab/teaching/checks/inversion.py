@@ -197,6 +197,7 @@ def owner_chance(attempt: Callable) -> None:
     run_cases(attempt, [
         Case(([1, 1, 1, 1],), 0.25, "Four hospitals with a record each: one in four."),
         Case(([6, 2],), 0.75, "Name the larger hospital each time: right for 6 of 8 records."),
+        Case(([2, 3, 4],), 4 / 9, "The largest need not come first, nor hold most records."),
         Case(([5],), 1.0, "Where one other hospital is left, its records are its own."),
     ])
 
