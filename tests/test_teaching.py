@@ -391,10 +391,12 @@ WRONG = {
         "variance squared": lambda m, v, y, s: m + v**2 / (v**2 + s**2) * (y - m),
         "the measurement": lambda m, v, y, s: y,
         "half way": lambda m, v, y, s: (m + y) / 2,
+        "only the measurement's share": lambda m, v, y, s: m + v / (v + s**2) * y,
     },
     "reconstruction_bound": {
         "times the noise": lambda n, s: Normal.cdf(Normal.ppf(1 / n) + s),
         "without chance": lambda n, s: Normal.cdf(1 / s),
+        "noise squared": lambda n, s: Normal.cdf(Normal.ppf(1 / n) + 1 / s**2),
         "no quantile": lambda n, s: Normal.cdf(1 / n + 1 / s),
         "always one": lambda n, s: 1.0,
     },
