@@ -93,6 +93,24 @@ def test_a_descent_that_runs_over_a_cliff_does_not_end_the_next():
     assert len(calls) == 60 and found.loss == 0, "Adam goes on, down to the edge of its box"
 
 
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, None], ids=["Ctrl-C", "not a number"])
+def test_what_the_run_up_found_survives_trouble_in_the_next_descents_first_evaluation(trouble):
+    seen = []
+
+    def troubled(guess, progress):
+        if len(seen) == 5:  # before this evaluation has a value, as Ctrl-C mostly comes
+            if trouble:
+                raise trouble
+            return guess.sum() * math.nan, 0.0
+        value = bowl(guess, progress)
+        seen.append((float(value[0].detach()), guess.detach().clone()))
+        return value
+
+    found = search(in_turn(l_bfgs(5), ADAM), troubled, [[CORNER]], budget=Budget(12))
+    loss, guess = min(seen, key=lambda pair: pair[0])
+    assert found.loss == loss and torch.equal(found.variables[0], guess)
+
+
 @pytest.mark.parametrize("line_search", [False, True])
 def test_l_bfgs_ends_where_it_no_longer_helps(line_search):
     loss, calls = counted(lambda guess, progress: ((guess - TARGET).square().sum(), 0.0))

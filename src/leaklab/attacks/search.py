@@ -83,12 +83,13 @@ class _Log:
     every: int | None
     callback: Callback | None
     best: Found | None = None  # of this start
+    fallback: Found | None = None  # what counts only if nothing else is found from this start
     begun: float = field(default_factory=time.monotonic)
     evaluation: int = 0
     snapshots: list[Tensor] = field(default_factory=list)
 
     def start(self) -> None:
-        self.evaluation, self.snapshots, self.best = 0, [], None
+        self.evaluation, self.snapshots, self.best, self.fallback = 0, [], None, None
 
     def note(self, variables: Variables, loss: float) -> None:
         """Remember an evaluation; raise ``_Over`` where it was the last one."""
@@ -140,7 +141,7 @@ def search(
                 if over.search:
                     break
             finally:  # also where Ctrl-C came
-                found += [log.best] if log.best else []
+                found += [best] if (best := log.best or log.fallback) else []
     except KeyboardInterrupt:
         if not found:
             raise
@@ -157,7 +158,7 @@ def signed_adam(learning_rate: float, low: float, high: float) -> Descent:
 
     def descend(variables: Variables, loss: Loss, log: _Log) -> None:
         steps = log.left
-        log.best = None  # what an earlier descent found may lie outside
+        log.best, log.fallback = None, log.best  # an earlier descent's guess may lie outside
         with torch.no_grad():
             variables[0].clamp_(low, high)
         adam = torch.optim.Adam(variables, lr=learning_rate)
