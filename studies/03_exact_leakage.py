@@ -467,7 +467,10 @@ def make(name: str, statement: str, runs, setting: dict, *, unit: str = "share",
     table = setting.get("table", "diabetes")
     data, runs = whole(table), tuple(float(value) for value in runs)
     interval, kind = mean_interval(runs), "95 % t over deals of the same patients"
-    if unit == "share":
+    if unit == "share" and set(runs) in ({0.0}, {1.0}):  # a t interval would have no width
+        interval = proportion_interval(round(sum(runs)), len(runs))
+        kind = "95 % Clopper-Pearson over deals"
+    elif unit == "share":
         interval, kind = tuple(np.clip(interval, 0, 1).tolist()), f"{kind}, cut to 0 to 1"
     return Evidence(
         name=name, statement=statement, value=float(np.mean(runs)), unit=unit,

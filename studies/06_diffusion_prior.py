@@ -37,7 +37,6 @@ from leaklab.data.dataset import Dataset
 from leaklab.defences.clip_and_noise import ClipAndNoise
 from leaklab.evidence import Evidence
 from leaklab.federation import SERVER, train_on
-from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.metrics.reconstruction import identified, mean_image, psnr
 from leaklab.models import conv_net, predict, small_cnn
 from leaklab.prior.checkpoint import PUBLIC_SEED, chest_prior
@@ -45,7 +44,7 @@ from leaklab.prior.diffusion import Prior, denoised, prior_samples
 from leaklab.prior.gaussian import gaussian_prior
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, View
-from studies import by_condition
+from studies import by_condition, interval_of
 
 SEEDS = tuple(range(8))
 NOISE = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -322,16 +321,6 @@ def describe(setting: dict, outcomes: list[dict], score: str) -> Evidence:
         privacy_unit="record", clusters=len(np.unique(data.patients)),
         setting={"max_grad_norm": MAX_GRAD_NORM, "steps": BUDGET.evaluations,
                  "samples": BUDGET.restarts, "gallery": GALLERY, **setting})
-
-
-def interval_of(runs: tuple[float, ...], unit: str) -> tuple[tuple[float, float], str]:
-    """An interval that fits the score, and its name; a release has several victims a trial."""
-    if unit.startswith("share") and set(runs) <= {0.0, 1.0}:
-        return proportion_interval(round(sum(runs)), len(runs)), "95 % Clopper-Pearson over trials"
-    low, high = mean_interval(runs)
-    if unit.startswith("share"):
-        return (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
-    return (low, high), "95 % t over trials"
 
 
 def named(score: str) -> tuple[str, str]:

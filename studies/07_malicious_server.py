@@ -32,11 +32,11 @@ from leaklab.data.dataset import Dataset
 from leaklab.defences import detectors
 from leaklab.evidence import Evidence
 from leaklab.federation import train_on
-from leaklab.metrics import mean_interval, proportion_interval, reconstruction
+from leaklab.metrics import proportion_interval, reconstruction
 from leaklab.models import conv_net, mlp, small_cnn
 from leaklab.runtime import generator, isolated_rng
 from leaklab.updates import Knowledge, LocalTraining, Recovered, Update
-from studies import by_condition
+from studies import by_condition, interval_of
 
 SEEDS = tuple(range(20))
 IMAGES = 4000
@@ -332,10 +332,7 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
         more = {"successes": count, "trials": len(runs)}
         interval, kind = proportion_interval(count, len(runs)), "95 % Clopper-Pearson over trials"
     else:
-        interval, kind = mean_interval(runs), "95 % t over trials"
-        if unit.startswith("share"):
-            interval = tuple(np.clip(interval, 0, 1).tolist())
-            kind += ", cut to 0 and 1"
+        interval, kind = interval_of(tuple(runs), unit)
     if "claims" in outcomes[0]:
         setting = {**setting, "claims": sum(outcome["claims"] for outcome in outcomes)}
     if setting.get("crafted", "").startswith("disguise"):

@@ -122,16 +122,7 @@ def run_same(seed: int) -> dict:
 # --- From trials to evidence ------------------------------------------------------------------
 
 STATEMENTS = {
-    "psnr": ("PSNR of the victims' reconstructions.", "dB"),
-    "ssim": ("Structural similarity of the victims' reconstructions.", "SSIM"),
-    "uplift": ("PSNR of the victims' reconstructions less that of the better public mean image.",
-               "dB"),
-    "identified": ("Share of victims whose reconstruction is nearer to them than to any other of "
-                   "200.", "share of records"),
-    "rebuilt": ("Share of victims rebuilt 10 dB or more above the better public mean image.",
-                "share of records"),
-    "control_identified": ("Share of patients who sent nothing that the same guesses identify.",
-                           "share of records"),
+    **case_study.STATEMENTS,
     "control_uplift": ("Uplift of the same guesses on patients who sent nothing.", "dB"),
     "read": ("Share of attacks in which the algebra takes itself to have worked.",
              "share of attacks"),

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import leaklab
+from leaklab.assess import case_study
 from leaklab.assess.case_study import VICTIMS, judged, known, model, nodules, views_of
 from leaklab.assess.inversion import GALLERY
 from leaklab.attacks.diffusion_prior import diffusion_prior
@@ -75,17 +76,8 @@ def run_without(seed: int) -> dict:
 # --- From trials to evidence ------------------------------------------------------------------
 
 STATEMENTS = {
-    "psnr": ("PSNR of the victims' reconstructions.", "dB"),
-    "ssim": ("Structural similarity of the victims' reconstructions.", "SSIM"),
-    "uplift": ("PSNR of the victims' reconstructions less that of the better public mean image.",
-               "dB"),
-    "identified": ("Share of victims whose reconstruction is nearer to them than to any other of "
-                   "200.", "share of records"),
-    "rebuilt": ("Share of victims rebuilt 10 dB or more above the better public mean image.",
-                "share of records"),
+    **case_study.STATEMENTS,
     "nearest": ("PSNR of the public image that an oracle picks as nearest.", "dB"),
-    "control_identified": ("Share of patients who sent nothing that the same guesses identify.",
-                           "share of records"),
 }
 
 

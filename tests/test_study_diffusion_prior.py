@@ -8,22 +8,14 @@ import pytest
 from leaklab import evidence
 from leaklab.assess.inversion import GALLERY
 from leaklab.bounds import reconstruction_robustness
-from leaklab.metrics import mean_interval, proportion_interval
+from recorded import require_it_follows_from_runs
 
 STUDY = importlib.import_module("studies.06_diffusion_prior")
 RECORDED = evidence.load("06_diffusion_prior")
 
 
 def test_recorded_values_and_intervals_follow_from_their_runs():
-    for item in RECORDED.values():
-        assert item.value == pytest.approx(float(np.mean(item.runs)), rel=1e-4, abs=2e-5), item.name
-        expected = mean_interval(item.runs)
-        if item.interval_kind.endswith("cut to 0 and 1"):
-            expected = np.clip(expected, 0, 1)
-        elif "Clopper" in item.interval_kind:
-            expected = proportion_interval(round(sum(item.runs)), len(item.runs))
-        assert item.interval == pytest.approx(tuple(expected), rel=1e-4, abs=5e-5), item.name
-        assert item.seeds == STUDY.SEEDS
+    require_it_follows_from_runs(RECORDED.values(), STUDY.SEEDS)
 
 
 def test_no_trial_is_asked_for_twice_and_none_is_on_a_seed_that_tuned():

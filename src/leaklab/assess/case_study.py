@@ -30,6 +30,20 @@ ONE_STEP = LocalTraining(0.1)
 REBUILT = 10.0
 """Decibels above the mean image from which an image counts as rebuilt: a tenth of its error."""
 
+STATEMENTS = {
+    "psnr": ("PSNR of the victims' reconstructions.", "dB"),
+    "ssim": ("Structural similarity of the victims' reconstructions.", "SSIM"),
+    "uplift": ("PSNR of the victims' reconstructions less that of the better public mean image.",
+               "dB"),
+    "identified": ("Share of victims whose reconstruction is nearer to them than to any other of "
+                   "200.", "share of records"),
+    "rebuilt": ("Share of victims rebuilt 10 dB or more above the better public mean image.",
+                "share of records"),
+    "control_identified": ("Share of patients who sent nothing that the same guesses identify.",
+                           "share of records"),
+}
+"""What the scores of :func:`judged` say, and their units."""
+
 
 @functools.cache
 def nodules() -> Dataset:

@@ -1,0 +1,27 @@
+"""What a record must hold: values and intervals that follow from the runs beside them."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+
+from leaklab.evidence import Evidence
+from leaklab.metrics import mean_interval, proportion_interval
+
+KINDS = {
+    "95 % t over trials": lambda i: mean_interval(i.runs),
+    "95 % t over trials, cut to 0 and 1": lambda i: tuple(np.clip(mean_interval(i.runs), 0, 1)),
+    "95 % Clopper-Pearson over trials":
+        lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
+    "95 % Clopper-Pearson over models": lambda i: proportion_interval(i.successes, i.trials),
+    "smallest and largest trial": lambda i: (min(i.runs), max(i.runs)),
+}
+
+
+def require_it_follows_from_runs(items: Iterable[Evidence], seeds: Sequence[int]) -> None:
+    """Fail for a value that is not the mean of its runs, or an interval of another kind."""
+    for item in items:
+        assert item.value == pytest.approx(float(np.mean(item.runs)), rel=1e-4, abs=2e-5), item.name
+        expected = KINDS[item.interval_kind](item)
+        assert item.interval == pytest.approx(expected, rel=1e-4, abs=5e-5), item.name
+        assert item.seeds == seeds
