@@ -34,7 +34,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from leaklab.attacks.observed import mean_gradient
+from leaklab.attacks.observed import known_labels, mean_gradient
 from leaklab.attacks.search import Budget
 from leaklab.attacks.simulated import client
 from leaklab.prior.diffusion import Prior, angles, noise_like
@@ -59,7 +59,7 @@ def diffusion_prior(
     samples = posterior_samples(model, view, prior, shape=shape, generator=generator, labels=labels,
                                 budget=budget, iterations=iterations, noise_std=noise_std)
     score = -disagreement(samples) if len(samples) > 1 else None
-    return Recovered(samples.mean(0), labels=_labels(view, labels, shape[0]), score=score)
+    return Recovered(samples.mean(0), labels=known_labels(view, labels, shape[0]), score=score)
 
 
 def posterior_samples(
@@ -87,7 +87,7 @@ def posterior_samples(
     Raises ``ValueError`` where the view does not allow the attack, labels or noise are unknown, or
     the prior is one of images of another shape.
     """
-    known, spread = _labels(view, labels, shape[0]), _noise_std(view, noise_std)
+    known, spread = known_labels(view, labels, shape[0]), _noise_std(view, noise_std)
     observed = mean_gradient(model, view)
     own = prior.to(next(iter(observed.values())))
     if tuple(shape[1:]) != tuple(own.mean.shape):
@@ -159,7 +159,7 @@ def candidate_scores(
     """
     if not len(candidates):
         raise ValueError("candidates: none given, expected one or more")
-    known, spread = _labels(view, labels, 1), _noise_std(view, noise_std)
+    known, spread = known_labels(view, labels, 1), _noise_std(view, noise_std)
     simulate, observed = client(model, view), mean_gradient(model, view)
     scores = []
     for candidate in candidates:
@@ -168,16 +168,6 @@ def candidate_scores(
                   for name, seen in observed.items())
         scores.append(-gap / (2 * spread**2))
     return torch.stack(scores)
-
-
-def _labels(view: View, labels: Tensor | None, records: int) -> Tensor:
-    labels = view.knowledge.labels if labels is None else labels
-    if labels is None:
-        raise ValueError("labels: unknown; give them, or read them off the update first "
-                         "(leaklab.attacks.labels)")
-    if len(labels) != records:
-        raise ValueError(f"labels: {len(labels)} given, expected {records}, one a record")
-    return labels.to(next(iter(view.after.values())).device)
 
 
 def _noise_std(view: View, given: float | None) -> float:

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from leaklab.attacks.feature_inversion import feature_mismatch
-from leaklab.attacks.observed import mean_gradient
+from leaklab.attacks.observed import known_labels, mean_gradient
 from leaklab.attacks.search import (
     DEFAULT,
     Budget,
@@ -125,7 +125,7 @@ def inverting_gradients(
     Of all starts the guess of the smallest loss is returned, with ``score`` minus its own loss;
     Ctrl-C returns the best so far. Raises ``ValueError`` where the view does not allow the attack.
     """
-    known = _labels(view, labels, shape)
+    known = known_labels(view, labels, shape[0])
     statistics = batch_norm_statistics(model, view) if batch_norm_weight else {}
     simulate = client(model, view, watch=[*statistics, *([features[0]] if features else [])])
     observed = mean_gradient(model, view)
@@ -177,21 +177,10 @@ def deep_leakage(
                          .to(logits))
         starts.append(start)
     if known is not None:
-        known = _labels(view, known, shape)
+        known = known_labels(view, known, shape[0])
     descent = l_bfgs(line_search=True)
     if known is not None:
         descent = in_turn(l_bfgs(), descent)
     found = search(descent, loss, starts, budget=budget, every=every, callback=callback)
     said = found.variables[1].argmax(1) if known is None else known
     return recovered(found, loss, said)
-
-
-def _labels(view: View, labels: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    labels = view.knowledge.labels if labels is None else labels
-    if labels is None:
-        raise ValueError("labels: unknown; give them, or read them off the update first "
-                         "(leaklab.attacks.labels)")
-    if len(labels) != shape[0]:
-        raise ValueError(f"labels: {len(labels)} given, expected {shape[0]}, one a record")
-    return labels.to(next(iter(view.after.values())).device)
-

@@ -72,3 +72,17 @@ def require_same_model(model: nn.Module, view: View) -> None:
                            f"{expected.get(name, 'none')}" for name in odd[:4])
         raise ValueError(f"view: states that are not those of the model given "
                          f"({len(odd)} tensors differ: {listed})")
+
+
+def known_labels(view: View, labels: Tensor | None, records: int) -> Tensor:
+    """``labels``, or those of ``view.knowledge``, shape (records,), on the device of the view.
+
+    Raises ``ValueError`` where there are none, or another number.
+    """
+    labels = view.knowledge.labels if labels is None else labels
+    if labels is None:
+        raise ValueError("labels: unknown; give them, or read them off the update first "
+                         "(leaklab.attacks.labels)")
+    if len(labels) != records:
+        raise ValueError(f"labels: {len(labels)} given, expected {records}, one a record")
+    return labels.to(next(iter(view.after.values())).device)
