@@ -57,8 +57,8 @@ def test_the_record_has_every_condition_of_the_study(monkeypatch):
     ({"part": "traps", "data": "synthetic", "records": 8, "scale": 0.97}, "exact",
      "traps_synthetic_008_0.97_exact"),
     ({"part": "honest", "kind": "table", "steps": 30}, "lone", "honest_table_030_lone"),
-    ({"part": "caught", "data": "synthetic", "crafted": "disguise 10"}, "lone",
-     "caught_synthetic_disguise_10_lone"),
+    ({"part": "caught", "data": "synthetic", "crafted": "imprint"}, "lone",
+     "caught_synthetic_imprint_lone"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_rerun_repeats_the_record(setting, key, name):
     try:
