@@ -171,7 +171,8 @@ def lone_records(model: nn.Module, inputs: Tensor, labels: Tensor) -> Check:
 
     The input of the layer at such a record can be divided out of the gradient; see
     :func:`isolated`. Any is an alarm, also from a model that nobody crafted. Of three neurons and
-    more nothing is asked, so a low share is no all-clear. Shapes: inputs (n, ...), labels (n,).
+    more nothing is asked, so a low share is no all-clear; rounding of the update, in which small
+    slopes drown, is not counted, so a high one is no reading. Shapes: inputs (n, ...), labels (n,).
     The share falls with n: give as many as train at once.
 
     Raises ``ValueError`` for fewer than 16 records.

@@ -51,7 +51,8 @@ class Imprint(nn.Module):
         super().__init__()
         bins, features = rows.shape
         self.shape = shape
-        self.bins, self.back = nn.Linear(features, bins), nn.Linear(bins, 1, bias=False)
+        self.bins = nn.utils.skip_init(nn.Linear, features, bins)
+        self.back = nn.utils.skip_init(nn.Linear, bins, 1, bias=False)
         self.to(rows)
         with torch.no_grad():
             self.bins.weight.copy_(GAIN * rows)

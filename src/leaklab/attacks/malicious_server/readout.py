@@ -11,10 +11,8 @@ This reads no record that was not read without it: it is how an assessment tells
 would know for sure. Checking an answer by running the model on it is how Dimitrov et al. (2024,
 arXiv:2403.03945) know that theirs is right; the ratio is this package's own form of it.
 
-That is one equation, and a mixture may meet it by chance. In study 7, 5 of 1,000 trials on models
-without disguise held a claim that was no record, four on sums and one on a single update; the
-25,972 claims were made in 50 conditions. Where many records share a bin few of those read are
-certain: of the largest sum of real radiographs about a quarter, of traps at 256 records hardly one.
+That is one equation, and a mixture may meet it by chance; study 7 counts in how many trials a claim
+was no record. Where many records share a bin few of those read are certain.
 
 Where it fails: several local steps, dropout, or BatchNorm in training mode, where slopes cannot be
 simulated for one record; means over hospitals that are not weighted by their records. Then nothing
