@@ -117,6 +117,24 @@ def test_models_without_a_layer_to_look_at_do_not_count_for_a_check():
         assert rectified == (kind not in STUDY.BLIND["silent_neurons"])
 
 
+def test_lone_records_are_theory_s_for_an_imprint_and_no_fewer_than_are_read_for_any_model():
+    for data in STUDY.SOURCES:
+        alone = RECORDED[f"imprint_{data}_update_064_128_alone"]
+        assert RECORDED[f"caught_{data}_imprint_lone"].runs == pytest.approx(alone.runs)
+        for crafted in ("imprint", "traps_0.95", "traps_0.97", "honest_dense"):
+            lone, read = (RECORDED[f"caught_{data}_{crafted}_{key}"].runs
+                          for key in ("lone", "exact"))
+            assert (np.subtract(lone, read) >= 0).all(), (data, crafted)
+        assert RECORDED[f"caught_{data}_dead_lone"].value == 0
+    assert RECORDED["honest_convolutions_300_lone"].value == 0
+
+
+def test_no_public_image_is_a_victim():
+    for name, item in RECORDED.items():
+        if name.endswith("_exact"):
+            assert item.baseline == 0, name
+
+
 def test_controls_fail_and_honest_models_raise_no_alarm():
     for name, item in RECORDED.items():
         if name.endswith("_other"):
