@@ -312,6 +312,14 @@ def test_a_model_without_anything_to_look_at_is_said_to_have_none():
         assert check.sentence == "there is no layer that this check looks at"
 
 
+def test_records_may_be_whole_numbers():
+    net = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 16), nn.ReLU(),
+                        nn.Linear(16, 2))
+    words = torch.randint(5, (16, 2), generator=generator("words"))
+    check = detectors.lone_records(net, words, torch.arange(16) % 2)
+    assert 0 <= check.statistic <= 1 and "'2'" in check.sentence
+
+
 def test_few_records_are_refused(net):
     for check in (detectors.inspect, detectors.gradient_snr, detectors.lone_records):
         with pytest.raises(ValueError, match="inputs: 15 records given, expected 16 or more"):

@@ -117,10 +117,12 @@ def test_models_without_a_layer_to_look_at_do_not_count_for_a_check():
         assert rectified == (kind not in STUDY.BLIND["silent_neurons"])
 
 
-def test_lone_records_are_theory_s_for_an_imprint_and_no_fewer_than_are_read_for_any_model():
+def test_lone_records_are_those_read_of_an_imprint_and_no_fewer_than_are_read_for_any_model():
     for data in STUDY.SOURCES:
         alone = RECORDED[f"imprint_{data}_update_064_128_alone"]
-        assert RECORDED[f"caught_{data}_imprint_lone"].runs == pytest.approx(alone.runs)
+        lone, read = (RECORDED[f"caught_{data}_imprint_{key}"].runs for key in ("lone", "exact"))
+        assert lone == pytest.approx(read)
+        assert lone == pytest.approx(alone.runs, abs=1.1 / 64)  # some slopes are next to nothing
         for crafted in ("imprint", "traps_0.95", "traps_0.97", "honest_dense"):
             lone, read = (RECORDED[f"caught_{data}_{crafted}_{key}"].runs
                           for key in ("lone", "exact"))

@@ -263,7 +263,7 @@ def _outputs(model: nn.Module, inputs: Tensor, kind: type[nn.Module],
     _require_records(inputs)
     model = copy.deepcopy(model).eval()
     if labels is not None:
-        model, inputs = model.double(), inputs.double()
+        model, inputs = model.double(), inputs.double() if inputs.is_floating_point() else inputs
     given: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, kind):
