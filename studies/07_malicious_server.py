@@ -301,9 +301,10 @@ STATEMENTS = {
 ORDER = {"imprint": ("data", "how", "records", "bins"), "plain": ("data",),
          "traps": ("data", "records", "scale"), "inconsistency": ("data", "model"),
          "honest": ("kind", "steps"), "caught": ("data", "crafted")}
-NO_WIDE_DENSE_LAYER = ("convolutions", "BatchNorm")
+NO_WIDE_DENSE_LAYER = ("convolutions", "BatchNorm", "dead")
 BLIND = {"identical_rows": NO_WIDE_DENSE_LAYER, "bias_ladder": NO_WIDE_DENSE_LAYER,
-         "identical_answers": NO_WIDE_DENSE_LAYER, "silent_neurons": ("GELU",)}
+         "identical_answers": NO_WIDE_DENSE_LAYER, "silent_neurons": ("GELU",),
+         "lone": NO_WIDE_DENSE_LAYER}
 LEFT_OUT = {"caught": ("claimed", "other", "psnr"), "traps": ("other", "psnr")}
 
 
@@ -315,7 +316,9 @@ def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
     return [describe(setting, outcomes, key) for setting, outcomes in conditions
             for key in outcomes[0] if key in STATEMENTS and key not in LEFT_OUT.get(
                 setting["part"], ())
-            if setting["part"] != "honest" or key == "lone"] + list(false_alarms(honest))
+            if (setting["part"] != "honest" or key == "lone")
+            and setting.get("kind", setting.get("crafted")) not in BLIND.get(key, ())
+            ] + list(false_alarms(honest))
 
 
 def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:

@@ -13,7 +13,9 @@ and a sentence. None needs the help of the server. ``same_model`` needs the othe
 | same_model        | hashes of what each was sent    | any difference between hospitals        |
 | lone_records      | slopes, own records             | the leak itself, whoever made it        |
 
-Thresholds were set on models of seeds that no study reports. No alarm is no proof. Traps that fire
+Thresholds, and what honest layers reached as noted beside them, come from models of seeds that no
+study reports; those of study 7 came nearer to some, at most 0.92 of pairs silent. No alarm is no
+proof. Traps that fire
 as often as a trained layer pass the first five, and so would rows that point in different
 directions and sort the records all the same. ``lone_records`` asks another question, what the
 gradient gives away, and answers it for honest models too: there an alarm is true, though nobody
@@ -172,7 +174,8 @@ def lone_records(model: nn.Module, inputs: Tensor, labels: Tensor) -> Check:
     The input of the layer at such a record can be divided out of the gradient; see
     :func:`isolated`. Any is an alarm, also from a model that nobody crafted. Of three neurons and
     more nothing is asked, so a low share is no all-clear; rounding of the update, in which small
-    slopes drown, is not counted, so a high one is no reading. Shapes: inputs (n, ...), labels (n,).
+    slopes drown, is not counted, so a high one is no reading. A model without a dense layer of
+    eight neurons is not judged, as the sentence says. Shapes: inputs (n, ...), labels (n,).
     The share falls with n: give as many as train at once.
 
     Raises ``ValueError`` for fewer than 16 records.
