@@ -302,6 +302,7 @@ OTHERS = {
     "gain_over_gaussian": ("PSNR under the diffusion prior less that under the Gaussian.", "dB"),
     "gain_over_plain": ("PSNR of the mean of samples less that by plain guidance.", "dB"),
     "gain_of_expected": ("PSNR of the mean of early ends less that of total variation.", "dB"),
+    "gain_of_early_ends": ("PSNR of the mean of early ends less that of samples.", "dB"),
     "gain_of_plain": ("PSNR by plain guidance less that of total variation.", "dB"),
     "gain_over_unseen": ("PSNR of the mean of samples less that of samples without the update.",
                          "dB"),
@@ -311,6 +312,7 @@ CONTRASTS = {"gain_over_tv": ("diffusion_psnr", "tv_psnr"),
              "gain_over_gaussian": ("diffusion_psnr", "gaussian_psnr"),
              "gain_over_plain": ("diffusion_psnr", "plain_psnr"),
              "gain_of_expected": ("expected_psnr", "tv_psnr"),
+             "gain_of_early_ends": ("expected_psnr", "diffusion_psnr"),
              "gain_of_plain": ("plain_psnr", "tv_psnr"),
              "gain_over_unseen": ("diffusion_psnr", "unseen_psnr")}
 PICTURES = ("psnr", "uplift", "identified")
