@@ -72,3 +72,56 @@ def test_no_attack_lies_above_the_bound(noise):
 def test_samples_without_the_update_find_nobody_more_often_than_chance():
     rates = [RECORDED[f"noise_{noise}_unseen_one_identified"].value for noise in STUDY.NOISE]
     assert np.mean(rates) < 0.05
+
+
+# --- What the lab and its page say in words -----------------------------------------------------
+
+
+def interval(name):
+    return RECORDED[name].interval
+
+
+def value(name):
+    return RECORDED[name].value
+
+
+def test_the_gain_over_total_variation_is_the_one_stated():
+    for noise in (0.003, 0.01):
+        low, high = interval(f"noise_{noise}_gain_over_tv")
+        assert 6 < low and high < 7.5
+        assert interval(f"noise_{noise}_gain_of_plain")[0] > 5
+    assert interval("noise_0.03_diffusion_uplift")[0] > 0
+    assert value("noise_0.03_tv_uplift") < 0
+    for way in ("diffusion", "gaussian", "plain", "expected", "tv"):
+        assert interval(f"noise_0.1_{way}_uplift")[0] < 0
+
+
+def test_the_gaussian_prior_comes_within_about_a_decibel():
+    gains = {noise: RECORDED[f"noise_{noise}_gain_over_gaussian"] for noise in STUDY.NOISE}
+    assert all(item.value < 1.05 for item in gains.values())
+    surely = [noise for noise, item in gains.items() if item.interval[0] > 0]
+    assert surely == [0.003, 0.01]
+
+
+def test_the_covariance_gains_up_to_a_decibel_on_plain_guidance():
+    gains = [RECORDED[f"noise_{noise}_gain_over_plain"] for noise in STUDY.NOISE]
+    assert all(item.interval[0] > 0 for item in gains[:3])
+    assert max(item.value for item in gains) < 1
+
+
+def test_identification_is_as_stated():
+    for way in ("tv", "gaussian", "diffusion", "candidates"):
+        assert value(f"noise_0.003_{way}_identified") == 1
+    assert value("noise_0.03_tv_identified") == 0
+    assert all(0.2 < value(f"noise_0.03_{way}_identified") < 0.5 for way in ("gaussian",
+                                                                            "diffusion"))
+    assert value("noise_0.03_candidates_identified") >= 0.9
+    assert value("noise_0.1_diffusion_identified") == value("noise_0.1_gaussian_identified") == 0
+    assert value("noise_0.1_candidates_identified") > 0.1
+
+
+def test_the_prior_is_honest_where_it_is_right_and_not_where_it_is_wrong():
+    for noise in STUDY.REAL_NOISE:
+        assert 0.9 < value(f"noise_{noise}_overconfidence") < 1.1
+        assert interval(f"real_{noise}_overconfidence")[0] > 1.1
+        assert interval(f"real_{noise}_informed_uplift")[0] > 0
