@@ -154,13 +154,13 @@ def test_plain_guidance_is_the_published_algorithm(net):
     view = noisy_view(net)
     found = guided(net, view, 5.0, Budget(12, 1))
     torch.testing.assert_close(found[0], by_hand(net, view, 5.0, 12), atol=1e-4, rtol=0)
-    assert not torch.allclose(found[0], by_hand(net, view, 10.0, 12), atol=1e-2)
+    assert not torch.allclose(found[0], by_hand(net, view, 10.0, 12), atol=1e-3)
 
 
 def test_guidance_brings_the_image_nearer_and_too_large_a_step_does_not(net):
     view = noisy_view(net, noise=1e-3)
     none, some, much = (float(psnr(guided(net, view, step).mean(0), SECRET[:1]))
-                        for step in (1e-6, 30.0, 1e5))
+                        for step in (1e-6, 100.0, 1e5))
     assert some > none + 3
     assert some > much + 3
 
