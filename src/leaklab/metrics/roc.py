@@ -146,7 +146,7 @@ def _allowed(fpr: float, non_members: int) -> int:
     allowed = fpr * non_members * (1 + 1e-9)  # 0.01 * 100 must not be 0.99
     if allowed < 1:
         raise ValueError(f"fpr: {fpr:g} given with {non_members} non-members, expected "
-                         f"{1 / non_members:.2g} or more: fewer than one false alarm cannot be seen")
+                         f"{1 / non_members:.2g} or more: less than one false alarm shows nothing")
     return int(allowed)
 
 

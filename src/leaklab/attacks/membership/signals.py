@@ -26,7 +26,7 @@ def logit_margin(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def negative_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    r"""Minus the cross-entropy loss of each record, :math:`\log p_y`; shapes and errors as above."""
+    r"""Minus the cross-entropy loss, :math:`\log p_y`; shapes and errors as above."""
     own, scores = _own_logit(logits, targets)
     return own - scores.logsumexp(-1)
 
