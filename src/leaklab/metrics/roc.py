@@ -11,8 +11,10 @@ Scores and members may have any one shape; (K, n) pools K target models under on
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,6 +124,93 @@ def operating_point(scores: Tensor, members: Tensor, fpr: float) -> OperatingPoi
     k = int((curve.false_positives <= allowed).sum()) - 1
     return OperatingPoint(fpr, float(curve.thresholds[k]), int(curve.false_positives[k]),
                           curve.non_members, int(curve.true_positives[k]), curve.members)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A rate over many target models: its ``value``, and what it is in each draw of the patients.
+
+    ``draws`` has shape (draws,). Values of several runs on the same patients may be averaged, and
+    their draws too, one by one.
+    """
+
+    value: float
+    draws: Tensor
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % percentile interval over draws of patients (bootstrap by clusters)."""
+        low, high = torch.quantile(self.draws, self.draws.new_tensor([0.025, 0.975])).tolist()
+        return min(low, self.value), max(high, self.value)
+
+
+def patient_draws(patients: Sequence, number: int, generator: torch.Generator) -> Tensor:
+    """How often each record counts in each of ``number`` draws of the patients, (number, n).
+
+    As many patients as there are, drawn with replacement; a patient brings all of their records.
+    Raises ``ValueError`` for fewer than two patients.
+    """
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"patients: {len(names)} given, expected at least two")
+    drawn = torch.randint(len(names), (number, len(names)), generator=generator,
+                          device=generator.device)
+    counts = torch.zeros(number, len(names), dtype=torch.float64, device=generator.device)
+    counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
+    return counts[:, torch.from_numpy(owner).to(counts.device)]
+
+
+def pooled_auc(scores: Tensor, members: Tensor, draws: Tensor) -> Pooled:
+    """AUC over all pairs of target model and record, (K, n) each; draws (number, n) of patients.
+
+    The models accuse the same patients again and again, so an interval that took accusations as
+    independent would be far too narrow. Errors as in :func:`roc`.
+    """
+    return _pooled(scores, members, draws, lambda alarms, hits: torch.trapezoid(hits, alarms))
+
+
+def pooled_tpr(scores: Tensor, members: Tensor, draws: Tensor, fpr: float) -> Pooled:
+    """True-positive rate at a false-positive rate of at most ``fpr``, one threshold for all models.
+
+    In each draw the threshold is chosen anew. Shapes as in :func:`pooled_auc`, errors as in
+    :func:`operating_point`.
+    """
+    _allowed(fpr, int((~members).sum()))
+
+    def rate(alarms: Tensor, hits: Tensor) -> Tensor:
+        return hits[int((alarms <= fpr * (1 + 1e-9)).sum()) - 1]
+
+    return _pooled(scores, members, draws, rate)
+
+
+def record_auc(scores: Tensor, members: Tensor) -> Tensor:
+    """For each record, over models with and without it, the AUC of its own scores; (n,).
+
+    How exposed one patient is, where :func:`auc` averages over patients. Among the scores of one
+    record a threshold on the margin and LiRA with equal spreads accuse alike, so the margin itself
+    serves as the score, and no shadow model enters.
+
+    Shapes: (K, n) each. Raises ``ValueError`` as :func:`roc` does, for each record.
+    """
+    return torch.tensor([auc(own, truth) for own, truth in zip(scores.T, members.T, strict=True)],
+                        dtype=torch.float64)
+
+
+def _pooled(scores: Tensor, members: Tensor, draws: Tensor,
+            statistic: Callable[[Tensor, Tensor], Tensor]) -> Pooled:
+    flat, truth = _checked(scores, members)
+    order = flat.argsort(descending=True)
+    truth, record = truth[order].double(), order % scores.shape[-1]
+    last = torch.cat([flat[order].diff() != 0, truth.new_ones(1, dtype=torch.bool)])
+
+    def once(counts: Tensor) -> Tensor:
+        weight = counts.to(truth)[record]
+        sums = [(weight * side).cumsum(0) for side in (1 - truth, truth)]
+        alarms, hits = (torch.cat([total.new_zeros(1), total[last] / total[-1]]) for total in sums)
+        return statistic(alarms, hits)
+
+    value = float(once(truth.new_ones(scores.shape[-1])))
+    return Pooled(value, torch.stack([once(counts) for counts in draws]).cpu())
 
 
 def posterior(prior: float, tpr: float, fpr: float) -> float:
