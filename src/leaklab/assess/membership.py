@@ -7,6 +7,7 @@ tells them apart. Every model is the target once, and the others, without its pa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,7 +20,7 @@ from leaklab.data import heart, hospitals
 from leaklab.data.dataset import Dataset
 from leaklab.models import mlp
 from leaklab.runtime import generator
-from leaklab.stack import new_stack, stack_logits, train_stack
+from leaklab.stack import Stack, new_stack, train_stack
 from leaklab.updates import LocalTraining
 
 WIDTH, EPOCHS = 128, 60
@@ -43,21 +44,22 @@ def network(width: int = WIDTH, features: int = 10) -> Callable[[torch.Generator
     return partial(mlp, num_features=features, width=width)
 
 
-def answers(
+def trained(
     make_model: Callable[[torch.Generator], nn.Module], inputs: Tensor, targets: Tensor,
     members: Tensor, seed: int, *, training: LocalTraining = RECIPE, epochs: int = EPOCHS,
-) -> Tensor:
-    """Logits for every record of models trained on their members, (K, n, classes).
+) -> Stack:
+    """Models trained on their members, on the device of ``inputs``.
 
     Shapes: inputs (n, ...), targets (n,), members bool (K, n). ``epochs`` 0 leaves the models as
     they were initialised.
     """
     stack = new_stack(make_model, len(members), generator(seed, "initial weights"))
-    stack.parameters.update({name: p.to(inputs.device) for name, p in stack.parameters.items()})
-    if epochs:
-        stack = train_stack(stack, inputs, targets, members, training,
-                            generator(seed, "training"), epochs=epochs)
-    return stack_logits(stack, inputs)
+    stack = replace(stack, parameters={n: p.to(inputs.device)
+                                       for n, p in stack.parameters.items()})
+    if not epochs:
+        return stack
+    return train_stack(stack, inputs, targets, members, training, generator(seed, "training"),
+                       epochs=epochs)
 
 
 def calibrated(logits: Tensor, targets: Tensor, members: Tensor, *, shadows: int | None = None
@@ -76,7 +78,7 @@ def calibrated(logits: Tensor, targets: Tensor, members: Tensor, *, shadows: int
 
 
 def uncalibrated(logits: Tensor, targets: Tensor, members: Tensor, seed: int, *,
-                 shadows: int = 8) -> dict[str, Tensor]:
+                 shadows: int = 4) -> dict[str, Tensor]:
     """Scores, (K, n) each, of the attacks that look at no record in particular.
 
     The classifier of Shokri et al. gets ``shadows`` shadow models: it pools all their records.
