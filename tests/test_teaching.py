@@ -409,8 +409,8 @@ WRONG = {
     },
     "named_members": {
         "one by one through ties": lambda s, m, k: next(
-            (sum(flags[:n]) for flags in [[bool(m[i]) for i in s.argsort(descending=True)]]
-             for n in range(len(flags), -1, -1) if n - sum(flags[:n]) <= k)),
+            sum(flags[:n]) for flags in [[bool(m[i]) for i in s.argsort(descending=True)]]
+             for n in range(len(flags), -1, -1) if n - sum(flags[:n]) <= k),
         "everybody at or above": lambda s, m, k: max(
             [int((s >= t).sum()) for t in s.unique() if (~m)[s >= t].sum() <= k], default=0),
         "false alarms among members": lambda s, m, k: solutions.named_members(s, ~m, k),
