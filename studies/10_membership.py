@@ -308,8 +308,14 @@ def describe(setting: dict, what: str, outcomes: list[dict]) -> Evidence:
         baseline=guess, baseline_kind="coin" if guess is not None else "no guess applies",
         runs=runs, seeds=SEEDS[:len(runs)], data=data.provenance, data_sha256=data.sha256,
         scale="fast", version=leaklab.__version__, view="public", privacy_unit="record",
-        setting={"models": MODELS[setting["part"]], **setting},
+        setting={"models": MODELS[setting["part"]], **setting, **budget(what)},
         clusters=len(np.unique(data.patients)))
+
+
+def budget(what: str) -> dict:
+    """The number of shadow models that a name mentions."""
+    return {"shadows": int(word.split()[0]) for word in what.split(", ")
+            if word.endswith(" shadows")}
 
 
 def interval(runs: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
