@@ -314,8 +314,8 @@ def describe(setting: dict, what: str, outcomes: list[dict]) -> Evidence:
 
 def budget(what: str) -> dict:
     """The number of shadow models that a name mentions."""
-    return {"shadows": int(word.split()[0]) for word in what.split(", ")
-            if word.endswith(" shadows")}
+    named = [word.split()[0] for word in what.split(", ") if word.endswith(" shadows")]
+    return {"shadows": int(named[0])} if named else {}
 
 
 def interval(runs: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
