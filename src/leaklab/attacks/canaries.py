@@ -203,7 +203,8 @@ def private_runs(
     direction = _direction(stack, generator)
     parts, scores = [], []
     for start in progress(range(0, len(stack), chunk), "private runs"):
-        part, canary = stack[start:start + chunk], included[start:start + chunk] * max_grad_norm
+        part = stack[start:start + chunk]
+        canary = included[start:start + chunk].to(inputs) * max_grad_norm
         own, score = part.parameters, torch.zeros_like(canary)
         for _ in range(steps):
             gradients = _clipped_sum(per_record(own, part.buffers, inputs, targets), max_grad_norm)
