@@ -15,9 +15,10 @@ gradients, not records (Nasr et al. 2023, arXiv:2302.07956), and hurt the model 
 * :func:`private_runs`: one canary in half of many runs, all in one stack,
   :func:`many_run_audit` (Jagielski, Ullman and Oprea 2020, arXiv:2006.07709).
 
-Where it fails: one run shows about half of epsilon or less, and of a large epsilon still less;
-many runs show nearly all of it, but here for full batches only, where training is the Gaussian
-mechanism. Canaries that are records, judged by the loss, prove close to nothing.
+Where it fails: one run shows half of epsilon or less, of a large epsilon least; many runs show
+more of it the more they are, thousands for most of it, and here for full batches only, where
+training is the Gaussian mechanism. Canaries that are records, judged by the loss of the finished
+model, prove far less (Nasr et al. 2023).
 """
 
 from __future__ import annotations
