@@ -322,7 +322,8 @@ def interval(runs: np.ndarray, draws: np.ndarray) -> tuple[float, float]:
     """Around the mean of ``runs`` (seeds,): by ``draws`` (seeds, draws) of patients, if there are.
 
     All seeds saw the same draws of patients, and seeds are drawn with replacement too: the
-    deviation over both (Owen, 2007, doi:10.1214/07-AOAS122) is that of the mean.
+    deviation over both estimates that of the mean (the pigeonhole bootstrap; Owen, 2007,
+    doi:10.1214/07-AOAS122). Of few seeds it takes their part too small, by (J - 1) / J.
     """
     if not draws.size:
         return mean_interval(runs)

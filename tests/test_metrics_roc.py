@@ -114,6 +114,15 @@ def test_pooled_rates_are_those_of_all_pairs_and_draws_those_of_repeated_records
         assert float(r) == pytest.approx(metric.operating_point(*again, 0.1).true_positive_rate)
 
 
+def test_a_pooled_rate_counts_accusations_and_refuses_what_they_cannot_carry():
+    members = torch.arange(4)[:, None].expand(4, 50) % 2 == 0  # 100 accusations could be wrong
+    scores = torch.rand(4, 50, generator=generator("few"))
+    draws = metric.patient_draws(range(50), 3, generator(2))
+    assert 0 <= metric.pooled_tpr(scores, members, draws, 0.01).value <= 1
+    with pytest.raises(ValueError, match=r"fpr: 0\.009 given with 100 non-members"):
+        metric.pooled_tpr(scores, members, draws, 0.009)
+
+
 def test_a_patient_is_drawn_with_all_records():
     draws = metric.patient_draws(["a", "b", "a", "c"], 200, generator(1))
     assert torch.equal(draws[:, 0], draws[:, 2])

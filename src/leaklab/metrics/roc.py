@@ -172,8 +172,10 @@ def pooled_auc(scores: Tensor, members: Tensor, draws: Tensor) -> Pooled:
 def pooled_tpr(scores: Tensor, members: Tensor, draws: Tensor, fpr: float) -> Pooled:
     """True-positive rate at a false-positive rate of at most ``fpr``, one threshold for all models.
 
-    In each draw the threshold is chosen anew. Shapes as in :func:`pooled_auc`, errors as in
-    :func:`operating_point`.
+    In each draw the threshold is chosen anew, on the records it is judged on. ``fpr`` is refused
+    by the number of accusations that could be wrong, over all models, and not by that of patients:
+    a rate that passes may still rest on a few of them. Shapes as in :func:`pooled_auc`, errors as
+    in :func:`operating_point`.
     """
     _allowed(fpr, int((~members).sum()))
 

@@ -10,7 +10,8 @@ Threat model: that of LiRA, plus public records z of the population for the publ
 Where it fails: the share has at most one value more than there are public records, so with few of
 them the most suspect records tie, and no low false-positive rate is within reach. The share rises
 with :math:`p_\theta(x)/\bar p(x)`, so for one target that ratio ranks records the same way without
-ties: :func:`rmia_ratio`. With many shadows LiRA tells more where spreads differ between records.
+ties: :func:`rmia_ratio`. Over many targets under one threshold the two may differ. With many
+shadows LiRA tells more where spreads differ between records.
 """
 
 from __future__ import annotations
