@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 from leaklab.attacks import spear
+from leaklab.attacks.exclusive_neurons import exclusive_neurons
 from leaklab.attacks.feature_inversion import invert_features
 from leaklab.attacks.layers import dense_layers
 from leaklab.attacks.search import DEFAULT, Budget, Callback
@@ -52,10 +53,12 @@ def dense_images(
     Raises ``ValueError`` as those two do.
     """
     layer = dense_layers(model)[0]
-    read = spear.batch(model, view, generator=generator, batch_size=shape[0], layer=layer,
-                       draws=draws)
+    read = exclusive_neurons(model, view, batch_size=shape[0], layer=layer)
+    if read is None:
+        read = spear.batch(model, view, generator=generator, batch_size=shape[0], layer=layer,
+                           draws=draws)
     if len(read.guess) != shape[0] or float(read.score.min()) < AGREE:
         return None
     found = invert_features(model, view, (layer, read.guess), shape=shape, generator=generator,
                             budget=budget, variation=variation, every=every, callback=callback)
-    return replace(found, score=read.score, certificate=read.certificate)
+    return replace(found, labels=read.labels, score=read.score, certificate=read.certificate)
