@@ -134,19 +134,21 @@ def conditions() -> list[tuple[dict, tuple[int, ...]]]:
                   "attack": attack}, seeds)
                 for number in records for seat in seats for stage in stages]
 
+    late = ("late",)
     return [
         *cells("round", "algebra", SEEDS, SEATS),
         *cells("round", "algebra", SEEDS, ("client 2", "client 5"), records=(4,)),
-        *cells("round", "algebra", FEW, ("client 2",), records=(32,)),
+        *cells("round", "algebra", FEW, ("client 2",), records=(32,), stages=late),
         ({"part": "same"}, SEEDS),
         *[({"part": "without", "task": task}, SEEDS) for task in PRIORS],
         *cells("real", "algebra", FEW, ("client 2", "client 5", "sum 5")),
         *cells("round", "search", FEW, SEATS),
-        *cells("clinic", "unrolled", FEW, ("client 2",), records=(1, 4, 32)),
-        *cells("clinic", "long step", FEW, ("client 5",), records=(32,)),
-        *cells("real", "search", FEW, ("client 2", "client 5")),
-        *cells("round", "diffusion", FEW, SEATS[:4]),
-        *cells("real", "diffusion", FEW, ("client 5",), stages=("late",)),
+        *cells("clinic", "unrolled", FEW, ("client 2",), records=(1, 4, 32), stages=late),
+        *cells("clinic", "long step", FEW, ("client 5",), records=(32,), stages=late),
+        *cells("real", "search", FEW, ("client 2", "client 5"), stages=late),
+        *cells("round", "diffusion", FEW, ("client 2", "client 5")),
+        *cells("round", "diffusion", FEW, ("client 3", "client 10"), stages=late),
+        *cells("real", "diffusion", FEW, ("client 5",), stages=late),
     ]
 
 

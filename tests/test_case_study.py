@@ -142,7 +142,8 @@ def test_a_client_among_five_reads_the_four_others_out_of_their_sum():
 
 
 def test_it_refuses_where_the_layer_cannot_be_read():
-    for number, records, training in ((5, 8, ONE_STEP), (2, 4, LocalTraining(0.5, local_steps=20))):
+    twenty = LocalTraining(0.5, local_steps=20)
+    for number, records, training in ((2, 48, ONE_STEP), (2, 4, twenty)):
         net, view, truth = client_view(number, records, training)
         assert dense_images(net, view, shape=truth.shape, generator=generator("attack"),
                             draws=2048) is None
@@ -200,4 +201,4 @@ def test_another_checkpoint_is_refused(monkeypatch):
 def test_the_prior_was_trained_on_procedural_images_alone():
     public = nodules.public_nodules(20)
     assert public.shape == (20, 1, 28, 28)
-    assert not case_study.same_images(public, torch.tensor(case_study.nodules().inputs)).any()
+    assert not case_study.same_images(public, torch.tensor(case_study.images().inputs)).any()
