@@ -118,3 +118,14 @@ def test_real_radiographs_are_dealt_to_five_hospitals_and_stand_behind_every_obs
     ((view, truth),) = case_study.views_of("client 5", 1, "new", 3, "chest")
     assert torch.equal(truth, victims) and len(view.contributors) == 4
     assert case_study.images("chest").tag == "REAL" and case_study.images().tag == "HYBRID"
+
+
+def test_a_new_model_that_is_refused_holds_two_patients_with_the_same_neurons():
+    """What the chapter says of the draws that the algebra refuses, on one of them."""
+    item = evidence.load(NAME)["round_1_new_client_5_algebra_read"]
+    refused = [seed for seed, read in zip(item.seeds, item.runs, strict=True) if read == 0]
+    for seed in refused[:1]:
+        net = case_study.model("new", seed)
+        ((_, truth),) = case_study.views_of("client 5", 1, "new", seed)
+        patterns = (net[5](net[:5](truth)) > 0).unique(dim=0)
+        assert len(patterns) < len(truth)
