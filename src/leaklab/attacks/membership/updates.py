@@ -1,0 +1,175 @@
+r"""Membership from one update: does it point the way this record's gradient does?
+
+An update of plain SGD is a mean of the gradients of the hospital's records, so a record that took
+part has left its own gradient :math:`g` in it, once over :math:`n`. Three statistics look for it:
+
+:func:`update_cosine`
+    The angle between the two. Nasr et al. (2019, arXiv:1812.00910) showed that gradients give
+    members away, and Li et al. ("Effective passive membership inference attacks in federated
+    learning against overparameterized models", ICLR 2023) use the cosine.
+:func:`glir`
+    The likelihood-ratio test of Leemann et al. (2023, arXiv:2306.07273), for gradients that are
+    Gaussian with a mean and covariance known from public records.
+:func:`whitened`
+    This package's own variant of it: the same covariance, ridged so that few public records
+    suffice, and a cosine in place of a p-value.
+
+Threat model: a passive observer of a ``View`` with two ends, who knows the model, holds the record
+it asks about with its label, and for the last two holds public records of the same kind, none of
+them among those it asks about.
+
+Where it fails: many local steps, as each gradient is then taken somewhere else; large hospitals,
+as the record's share is :math:`1/n`; records whose gradient is small because the model already
+fits them; momentum and Adam, which send no sum of gradients; noise.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from scipy.stats import ncx2
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy, normalize
+
+from leaklab.attacks.observed import mean_gradient
+from leaklab.updates import State, View
+
+LOG_P_FLOOR = -200.0
+"""Smaller log p-values are set to this one, as the authors of GLiR do: beyond it, ties."""
+
+
+def record_gradients(
+    model: nn.Module, state: State, inputs: Tensor, targets: Tensor, *, chunk: int = 256
+) -> Tensor:
+    """The loss gradient of each record by itself, in evaluation mode; shape (n, p).
+
+    Shapes: inputs (n, ...), targets (n,). The p columns are the parameters of ``model``, flattened
+    one after another as ``named_parameters`` lists them, at the weights ``state``. ``chunk``
+    records are worked on at once. Raises ``ValueError`` for targets of another length.
+    """
+    if len(inputs) != len(targets):
+        raise ValueError(f"targets: {len(targets)} given, expected {len(inputs)}, one per input")
+    net = copy.deepcopy(model).eval()
+    names = [name for name, _ in net.named_parameters()]
+    weights = {name: state[name].detach() for name in names}
+    rest = {name: tensor for name, tensor in state.items() if name not in weights}
+
+    def loss(weights: dict[str, Tensor], record: Tensor, target: Tensor) -> Tensor:
+        logits = functional_call(net, {**rest, **weights}, (record[None],))
+        return cross_entropy(logits, target[None])
+
+    per_record = vmap(grad(loss), in_dims=(None, 0, 0))
+    parts = [per_record(weights, some, own) for some, own
+             in zip(inputs.split(chunk), targets.split(chunk), strict=True)]
+    return torch.cat([torch.cat([part[name].flatten(1) for name in names], 1) for part in parts])
+
+
+def flat_update(model: nn.Module, view: View) -> Tensor:
+    """The mean gradient behind ``view``, shape (p,), its columns as in :func:`record_gradients`.
+
+    Raises ``ValueError`` as :func:`leaklab.attacks.observed.mean_gradient` does.
+    """
+    return torch.cat([tensor.flatten() for tensor in mean_gradient(model, view).values()])
+
+
+def update_cosine(gradients: Tensor, update: Tensor) -> Tensor:
+    """Cosine of each record's gradient and the update; float64, higher for members.
+
+    Shapes: gradients (n, p); update (p,), giving (n,), or (C, p), giving (C, n). A gradient or an
+    update of zero has cosine 0. Raises ``ValueError`` for another number of columns.
+    """
+    records, sent = _matched(gradients, update)
+    return normalize(sent, dim=-1) @ normalize(records, dim=-1).mT
+
+
+def whitened(
+    gradients: Tensor, update: Tensor, public_gradients: Tensor, *, ridge: float = 0.1,
+    noise: float = 0.0,
+) -> Tensor:
+    r"""Matched filter for each record's gradient in the update; float64, higher for members.
+
+    .. math:: s(g) = \frac{g^\top A^{-1} u}{\sqrt{g^\top A^{-1} g}}, \qquad
+              A = \tfrac1m \sum_{j=1}^m g_j g_j^\top + \lambda I
+
+    over m public gradients :math:`g_j`. Directions in which any record pulls count for little, and
+    those that are this record's own for much. :math:`\lambda` is ``ridge`` times the mean of the m
+    eigenvalues that the sum can have, plus ``noise``: n times the variance of the noise that a
+    defence put on each entry of the mean gradient. In the subspace of the public gradients alone
+    (Woodbury), so p may be large.
+
+    Shapes: gradients (n, p), public_gradients (m, p); update (p,), giving (n,), or (C, p), giving
+    (C, n). Not published in this form: the covariance is that of GLiR, see :func:`glir`; the ridge
+    and the division are ours. Raises ``ValueError`` for other columns, no public gradients, or a
+    ridge that is not above 0.
+    """
+    if not ridge > 0:
+        raise ValueError(f"ridge: {ridge} given, expected a number above 0")
+    records, sent = _matched(gradients, update)
+    known, _ = _matched(public_gradients, update)
+    _, singular, axes = torch.linalg.svd(known / len(known) ** 0.5, full_matrices=False)
+    spread = singular.square()
+    least = ridge * spread.sum() / len(known) + noise
+    shrink = 1 / (spread + least) - 1 / least
+    along = records @ axes.mT
+    towards = sent @ records.mT / least + (sent @ axes.mT * shrink) @ along.mT
+    length = records.square().sum(1) / least + along.square() @ shrink
+    return towards / length.clamp(min=torch.finfo(length.dtype).tiny).sqrt()
+
+
+def glir(
+    gradients: Tensor, update: Tensor, public_gradients: Tensor, *, records: int,
+    components: int | None = None, noise: float = 0.0,
+) -> Tensor:
+    r"""Minus the log p-value of the gradient likelihood-ratio attack; higher for members.
+
+    For a record that did not take part, the mean m of n Gaussian gradients has covariance
+    :math:`\Sigma/n`, and with :math:`K = (g-\mu)^\top\Sigma^{-1}(g-\mu)`
+
+    .. math:: S = n\,(m-g)^\top\Sigma^{-1}(m-g) \sim \chi'^2_d(nK).
+
+    A member draws m towards itself, so that S is small: the p-value is the distribution function
+    at S. Add up the logarithms over rounds. :math:`\mu` and :math:`\Sigma` are those of the public
+    gradients along their ``components`` leading axes, where the sample covariance can be inverted
+    (by default as many as half of the public records, and no more than parameters); d is their
+    number. ``records`` is n; ``noise`` as in :func:`whitened`.
+
+    Shapes: gradients (n, p), public_gradients (m, p); update (p,), giving (n,), or (C, p), giving
+    (C, n), a mean gradient (:func:`flat_update`). The authors' code puts n - 1 for the first n,
+    for which the p-values of non-members are not uniform. Log p-values end at -200, as theirs do.
+
+    Source: Leemann et al. (2023, arXiv:2306.07273). Raises ``ValueError`` for other columns, fewer
+    than four public gradients, or components that these cannot resolve.
+    """
+    own, sent = _matched(gradients, update)
+    known, _ = _matched(public_gradients, update)
+    if len(known) < 4:
+        raise ValueError(f"public_gradients: {len(known)} rows given, expected at least 4")
+    most = min(len(known) - 1, known.shape[1])
+    d = min(len(known) // 2, most) if components is None else components
+    if not 1 <= d <= most:
+        raise ValueError(f"components: {d} given, expected 1 to {most}, as the public gradients "
+                         "span no more")
+    mean = known.mean(0)
+    _, singular, axes = torch.linalg.svd((known - mean) / (len(known) - 1) ** 0.5,
+                                         full_matrices=False)
+    if not singular[d - 1] > singular[0] * len(known) * torch.finfo(singular.dtype).eps:
+        raise ValueError(f"components: {d} given, but the public gradients vary along fewer axes")
+    scale = (singular[:d].square() + noise).sqrt()
+    points, middle = ((rows - mean) @ axes[:d].mT / scale for rows in (own, sent))
+    statistic = records * (middle[..., None, :] - points).square().sum(-1)
+    log_p = ncx2.logcdf(statistic.cpu().numpy(), d, records * points.square().sum(1).cpu().numpy())
+    return -torch.from_numpy(np.maximum(np.nan_to_num(log_p, neginf=LOG_P_FLOOR), LOG_P_FLOOR)
+                             ).to(own.device)
+
+
+def _matched(gradients: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float64. Raises ``ValueError`` unless both have the same, last, dimension p."""
+    if gradients.ndim != 2 or update.ndim not in (1, 2) or gradients.shape[1] != update.shape[-1]:
+        raise ValueError(f"gradients, update: shapes {tuple(gradients.shape)} and "
+                         f"{tuple(update.shape)} given, expected (n, p) and (p,) or (C, p)")
+    if not len(gradients):
+        raise ValueError("gradients: no rows given, expected at least one")
+    return gradients.double(), update.double()
