@@ -11,13 +11,14 @@ from scipy.stats import norm
 from torch.nn.functional import cross_entropy
 
 from leaklab.attacks.membership.rounds import (
+    end_to_end,
     fed_mia,
     loss_scores,
     so_far,
     source_inference,
     update_scores,
 )
-from leaklab.attacks.membership.updates import update_cosine, whitened
+from leaklab.attacks.membership.updates import update_cosine, whitened, whitened_length
 from leaklab.federation import (
     Hospital,
     client_views,
@@ -182,6 +183,31 @@ def test_fed_mia_needs_others(shape):
 def test_so_far_is_the_mean_of_the_rounds_seen():
     table = torch.tensor([[1.0, 0.0], [3.0, 0.0], [-1.0, 6.0]])
     torch.testing.assert_close(so_far(table), torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 2.0]]))
+
+
+def test_rounds_end_to_end_are_one_filter_with_a_block_for_each_round():
+    """Against matrices written out in full, of 3 rounds with 5 parameters, 7 public records."""
+    def drawn(*shape):
+        return torch.randn(*shape, generator=DRAW, dtype=torch.float64)
+
+    gradients, sent, known = drawn(3, 6, 5), drawn(3, 2, 5), drawn(3, 7, 5)
+    rounds = list(zip(gradients, sent, known, strict=True))
+    found = end_to_end(torch.stack([whitened(*one) for one in rounds]),
+                       torch.stack([whitened_length(g, p)[None] for g, _, p in rounds]))
+    blocks = [known_round.mT @ known_round / 7 for known_round in known]
+    for seen in (1, 2, 3):
+        inverse = np.linalg.inv(torch.block_diag(
+            *[a + 0.1 * a.trace() / 7 * torch.eye(5).double() for a in blocks[:seen]]).numpy())
+        long_sent, long = (torch.cat(list(t[:seen]), -1).numpy() for t in (sent, gradients))
+        expected = long_sent @ inverse @ long.T / np.sqrt(
+            np.einsum("np,pq,nq->n", long, inverse, long))
+        np.testing.assert_allclose(found[seen - 1].numpy(), expected)
+
+
+def test_a_quiet_round_has_little_say():
+    scores, lengths = torch.tensor([2.0, -1.0])[:, None, None], torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(end_to_end(scores, lengths[:, None, None])[:, 0, 0],
+                               torch.tensor([2.0, 2.0]))
 
 
 def test_the_source_of_a_record_is_the_hospital_whose_model_learnt_it():
