@@ -49,13 +49,17 @@ class RecordLevel:
             raise ValueError(f"noise_multiplier: {self.noise_multiplier} given, "
                              "expected a number of 0 or more")
 
+    def clip(self, gradients: Tensor) -> Tensor:
+        """``gradients``, one a record, (n, p), none longer than the norm: an attacker's surrogate.
+        """
+        norms = gradients.norm(dim=1).clamp(min=torch.finfo(gradients.dtype).tiny)
+        return gradients * (self.max_grad_norm / norms).clamp(max=1)[:, None]
+
     def mean(self, gradients: Tensor, generator: torch.Generator) -> Tensor:
         """The private mean of ``gradients``, one a record, (n, p); shape (p,)."""
-        norms = gradients.norm(dim=1).clamp(min=torch.finfo(gradients.dtype).tiny)
-        clipped = gradients * (self.max_grad_norm / norms).clamp(max=1)[:, None]
         noise = torch.randn(gradients.shape[1], generator=generator, device=generator.device)
         scale = self.noise_multiplier * self.max_grad_norm
-        return (clipped.sum(0) + scale * noise.to(gradients)) / len(gradients)
+        return (self.clip(gradients).sum(0) + scale * noise.to(gradients)) / len(gradients)
 
     def noise_in_update(self, num_examples: int, local_steps: int) -> float:
         """Records times the variance of the noise on an entry of the mean gradient of an update.
