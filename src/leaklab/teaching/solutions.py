@@ -6,6 +6,8 @@ run through the checks.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -155,3 +157,23 @@ def reconstruction_bound(candidates, noise_multiplier):
     from scipy.stats import norm
 
     return float(norm.cdf(norm.ppf(1 / candidates) + 1 / noise_multiplier))
+
+
+def rounds_together(scores, lengths):
+    """The matched filter of all rounds put end to end, from that of each."""
+    weighed = sum(s * d for s, d in zip(scores, lengths, strict=True))
+    return weighed / sum(d**2 for d in lengths) ** 0.5
+
+
+def against_others(scores, hospital):
+    """How many standard deviations of the other hospitals' scores one lies above their mean."""
+    others = [s for k, s in enumerate(scores) if k != hospital]
+    mean = sum(others) / len(others)
+    spread = (sum((s - mean) ** 2 for s in others) / len(others)) ** 0.5
+    return (scores[hospital] - mean) / spread
+
+
+def best_area(noise_multiplier, releases):
+    """The largest AUC that any attack on so many releases of the Gaussian mechanism reaches."""
+    mu = math.sqrt(releases) / noise_multiplier
+    return (1 + math.erf(mu / 2)) / 2  # Phi(mu / sqrt(2))

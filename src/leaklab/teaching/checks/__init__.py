@@ -33,11 +33,18 @@ from leaklab.teaching.checks.inversion import (
     whole_counts,
     words_in_order,
 )
+from leaklab.teaching.checks.membership import (
+    against_others,
+    best_area,
+    rounds_together,
+)
 
 __all__ = [
     "Case",
+    "against_others",
     "agreement",
     "alarm_bound",
+    "best_area",
     "bins_needed",
     "bytes_per_round",
     "class_share",
@@ -55,6 +62,7 @@ __all__ = [
     "owner_chance",
     "reconstruction_bound",
     "rest_of",
+    "rounds_together",
     "run_cases",
     "total_variation",
     "uplift",
