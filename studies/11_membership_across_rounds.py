@@ -364,12 +364,7 @@ NO_ATTACK = {"accuracy": "accuracy of the last global model on records at no hos
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
     """One statement a condition and measure, from the trials of all seeds."""
     return [describe(setting, outcomes, name) for setting, outcomes in by_condition(results)
-            for name in outcomes[0] if kept(name)]
-
-
-def kept(name: str) -> bool:
-    """True-positive rates by rounds seen are kept at the first round and the last."""
-    return "_tpr_" not in name or name[-2:] in ("01", "10") or name.endswith("tpr")
+            for name in outcomes[0]]
 
 
 def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
@@ -380,7 +375,7 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     interval, kind = interval_of(runs, unit)
     data = patients() if setting["part"] != "radiographs" else radiographs(0)
     words = [setting["part"], *(str(v) for k, v in setting.items() if k != "part"), name]
-    baseline, whose = baseline_of(setting, name, unit)
+    baseline, whose = baseline_of(data, name)
     return Evidence(
         name="_".join(words), statement=statement_of(name), value=float(np.mean(runs)), unit=unit,
         interval=interval, interval_kind=kind, baseline=baseline, baseline_kind=whose, runs=runs,
@@ -406,10 +401,10 @@ def statement_of(name: str) -> str:
     return f"{SIGNALS[words].capitalize()} to the {OBSERVERS[observer]}: {what}."
 
 
-def baseline_of(setting: dict, name: str, unit: str) -> tuple[float | None, str]:
+def baseline_of(data: Dataset, name: str) -> tuple[float | None, str]:
     """What needs no update."""
     if name == "accuracy":
-        return float(1 - patients().targets.mean()), "the commoner class"
+        return float(np.bincount(data.targets).max() / len(data)), "the commoner class"
     if name.startswith("source"):
         return 1 / HOSPITALS, "one of the hospitals at random"
     return (FPR, "as many members as others accused") if "tpr" in name else (0.5, "chance")
