@@ -427,6 +427,22 @@ WRONG = {
         "squared about zero": lambda margin, outside: (
             (margin - outside.mean()) / outside.square().mean().sqrt()),
     },
+    "rounds_together": {
+        "plain mean": lambda s, d: sum(s) / len(s),
+        "weighted mean": lambda s, d: sum(a * b for a, b in zip(s, d, strict=True)) / sum(d),
+        "not divided": lambda s, d: sum(a * b for a, b in zip(s, d, strict=True)),
+    },
+    "against_others": {
+        "itself among them": lambda s, k: float((s[k] - np.mean(s)) / np.std(s)),
+        "one less": lambda s, k: float((s[k] - np.mean(np.delete(s, k)))
+                                       / np.std(np.delete(s, k), ddof=1)),
+        "no spread": lambda s, k: float(s[k] - np.mean(np.delete(s, k))),
+    },
+    "best_area": {
+        "one release": lambda sigma, t: float(Normal.cdf(1 / sigma / math.sqrt(2))),
+        "releases add up": lambda sigma, t: float(Normal.cdf(t / sigma / math.sqrt(2))),
+        "no root of two": lambda sigma, t: float(Normal.cdf(math.sqrt(t) / sigma)),
+    },
 }
 
 

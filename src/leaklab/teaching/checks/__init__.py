@@ -35,15 +35,20 @@ from leaklab.teaching.checks.inversion import (
 )
 from leaklab.teaching.checks.membership import (
     above_strangers,
+    against_others,
+    best_area,
     certainty,
     named_members,
+    rounds_together,
 )
 
 __all__ = [
     "Case",
     "above_strangers",
+    "against_others",
     "agreement",
     "alarm_bound",
+    "best_area",
     "bins_needed",
     "bytes_per_round",
     "certainty",
@@ -63,6 +68,7 @@ __all__ = [
     "owner_chance",
     "reconstruction_bound",
     "rest_of",
+    "rounds_together",
     "run_cases",
     "total_variation",
     "uplift",
