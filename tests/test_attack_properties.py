@@ -24,7 +24,7 @@ from local_training import STEP, view_of
 FEATURES = 6
 
 
-def patients(key, n=300, marked=0):
+def patients(key, n=3000, marked=0):
     """Patients of whom half bear a mark, which shows in column 0 where ``marked``."""
     draws = generator("patients", key)
     inputs = torch.randn(n, FEATURES, generator=draws)
