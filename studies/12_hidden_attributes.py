@@ -441,7 +441,8 @@ STATEMENTS = {
     "strangers": ("Patients who took no part whose entry is right.", SHARE),
     "gain": ("The same less the better guess without an update, for patients in it.", POINTS),
     "strangers_gain": ("The same for patients who took no part.", POINTS),
-    "asked_members": ("Patients in the update whose diagnosis the returned model gets right.", SHARE),
+    "asked_members": ("Patients in the update whose diagnosis the model returned gets right.",
+                      SHARE),
     "asked_strangers": ("Patients who took no part whose diagnosis it gets right.", SHARE),
     "share_read_error": ("Distance of the share of disease, read off the last bias, from the true.",
                          "mean absolute error"),
@@ -533,8 +534,8 @@ def describe(setting: dict, name: str, kind: str, runs: list[float]) -> Evidence
         "closer": (0.0, "images never seen"), "identified": (1 / FACES, "chance"),
         "start_identified": (1 / FACES, "chance"),
     }.get(kind, (None, "see the items that name a guess"))
-    size = {"patients_each": round(MEMBERS / setting["hospitals"] if setting["observer"] == "server"
-                                   else MEMBERS)} if part == "patient" else {}
+    parts = setting.get("hospitals", 1) if setting.get("observer") == "server" else 1
+    size = {"patients_each": round(MEMBERS / parts)} if part == "patient" else {}
     return Evidence(
         name=f"{name_of(setting)}_{name}", statement=statement, value=float(np.mean(runs)),
         unit=unit, interval=interval, interval_kind=how, baseline=baseline, baseline_kind=whose,
@@ -550,9 +551,10 @@ MEMBERS = 110  # of Cleveland, to within one
 
 def observer_of(setting: dict) -> str | None:
     """Who sees it."""
-    return {"patient": "server; eavesdropper without TLS", "hospital": "server",
-            "class": "public", "filled": None}[setting["part"]] if (
-        setting.get("observer") != "sum") else "server behind secure aggregation"
+    if setting.get("observer") == "sum":
+        return "server behind secure aggregation"
+    line = "server; eavesdropper without TLS"
+    return {"patient": line, "hospital": line, "class": "public", "filled": None}[setting["part"]]
 
 
 def name_of(setting: dict) -> str:

@@ -61,8 +61,8 @@ def auc_of(marked, shuffles=0, training=STEP):
 
 
 def test_a_property_that_shows_in_the_inputs_is_found_in_updates_of_other_patients():
-    assert auc_of(marked=3) > 0.85
-    assert auc_of(marked=3, training=LocalTraining(0.1, local_steps=5, batch_size=4)) > 0.75
+    assert auc_of(marked=3) > 0.8
+    assert auc_of(marked=3, training=LocalTraining(0.1, local_steps=5, batch_size=4)) > 0.7
 
 
 def test_one_that_shows_nowhere_is_not_found():
