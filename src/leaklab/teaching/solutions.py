@@ -173,3 +173,19 @@ def named_members(scores, members, false_alarms):
 def above_strangers(margin, outside):
     """One-sided score from the margins ``outside`` (models,)."""
     return (margin - outside.mean()) / outside.std(correction=0)
+
+
+def most_fitting(gradients, update):
+    """The number of the completion whose gradient has the largest cosine with the update."""
+    return int((gradients @ update / gradients.norm(dim=1)).argmax())
+
+
+def break_even(members, strangers, filled_in):
+    """The chance of having taken part from which on the update beats filling in."""
+    return (filled_in - strangers) / (members - strangers)
+
+
+def even_out(columns, groups):
+    """The columns with the mean of each patient's group taken out."""
+    means = torch.stack([columns[groups == group].mean(0) for group in groups])
+    return columns - means

@@ -35,7 +35,10 @@ from leaklab.teaching.checks.inversion import (
 )
 from leaklab.teaching.checks.membership import (
     above_strangers,
+    break_even,
     certainty,
+    even_out,
+    most_fitting,
     named_members,
 )
 
@@ -45,16 +48,19 @@ __all__ = [
     "agreement",
     "alarm_bound",
     "bins_needed",
+    "break_even",
     "bytes_per_round",
     "certainty",
     "class_share",
     "cosine_distance",
     "divide_out",
+    "even_out",
     "fedprox_gradient",
     "independent_numbers",
     "kalman_update",
     "leak_shown",
     "mean_gradient",
+    "most_fitting",
     "moved_tokens",
     "named_members",
     "neighbours",
