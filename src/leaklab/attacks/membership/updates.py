@@ -25,46 +25,21 @@ fits them; momentum and Adam, which send no sum of gradients; noise.
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from scipy.stats import ncx2
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from leaklab.attacks.observed import mean_gradient
-from leaklab.updates import State, View
+from leaklab.gradients import record_gradients
+from leaklab.updates import View
+
+__all__ = ["flat_update", "glir", "record_gradients", "update_cosine", "whitened",
+           "whitened_length"]
 
 LOG_P_FLOOR = -200.0
 """Smaller log p-values are set to this one, as the authors of GLiR do: beyond it, ties."""
-
-
-def record_gradients(
-    model: nn.Module, state: State, inputs: Tensor, targets: Tensor, *, chunk: int = 256
-) -> Tensor:
-    """The loss gradient of each record by itself, in evaluation mode; shape (n, p).
-
-    Shapes: inputs (n, ...), targets (n,). The p columns are the parameters of ``model``, flattened
-    one after another as ``named_parameters`` lists them, at the weights ``state``. ``chunk``
-    records are worked on at once. Raises ``ValueError`` for targets of another length.
-    """
-    if len(inputs) != len(targets):
-        raise ValueError(f"targets: {len(targets)} given, expected {len(inputs)}, one per input")
-    net = copy.deepcopy(model).eval()
-    names = [name for name, _ in net.named_parameters()]
-    weights = {name: state[name].detach() for name in names}
-    rest = {name: tensor for name, tensor in state.items() if name not in weights}
-
-    def loss(weights: dict[str, Tensor], record: Tensor, target: Tensor) -> Tensor:
-        logits = functional_call(net, {**rest, **weights}, (record[None],))
-        return cross_entropy(logits, target[None])
-
-    per_record = vmap(grad(loss), in_dims=(None, 0, 0))
-    parts = [per_record(weights, some, own) for some, own
-             in zip(inputs.split(chunk), targets.split(chunk), strict=True)]
-    return torch.cat([torch.cat([part[name].flatten(1) for name in names], 1) for part in parts])
 
 
 def flat_update(model: nn.Module, view: View) -> Tensor:
@@ -82,7 +57,7 @@ def update_cosine(gradients: Tensor, update: Tensor) -> Tensor:
     update of zero has cosine 0. Raises ``ValueError`` for another number of columns.
     """
     records, sent = _matched(gradients, update)
-    return normalize(sent, dim=-1) @ normalize(records, dim=-1).mT
+    return (normalize(sent, dim=-1) @ normalize(records, dim=-1).mT).double()
 
 
 def whitened(
@@ -95,28 +70,32 @@ def whitened(
               A = \tfrac1m \sum_{j=1}^m g_j g_j^\top + \lambda I
 
     over m public gradients :math:`g_j`. Directions in which any record pulls count for little, and
-    those that are this record's own for much. :math:`\lambda` is ``ridge`` times the mean of the m
-    eigenvalues that the sum can have, plus ``noise``: n times the variance of the noise that a
-    defence put on each entry of the mean gradient. In the subspace of the public gradients alone
-    (Woodbury), so p may be large.
+    those that are this record's own for much: of Gaussian gradients with second moments A, no
+    other linear statistic finds a known one better. :math:`\lambda` is ``ridge`` times the mean of
+    the m eigenvalues that the sum can have, plus ``noise``: n times the variance of the noise that
+    a defence put on each entry of the mean of n gradients. By Woodbury's identity only a system of
+    m equations is solved, so p may be large.
 
     Shapes: gradients (n, p), public_gradients (m, p); update (p,), giving (n,), or (C, p), giving
-    (C, n). Not published in this form: the covariance is that of GLiR, see :func:`glir`; the ridge
-    and the division are ours. Raises ``ValueError`` for other columns, no public gradients, or a
-    ridge that is not above 0.
+    (C, n). Not published in this form: to weigh by the covariance of public gradients is the step
+    of :func:`glir`; the ridge, and a filter in place of a p-value, are ours. Raises ``ValueError``
+    for other columns, no public gradients, or a ridge that is not above 0.
     """
-    if not ridge > 0:
-        raise ValueError(f"ridge: {ridge} given, expected a number above 0")
     records, sent = _matched(gradients, update)
-    known, _ = _matched(public_gradients, update)
-    _, singular, axes = torch.linalg.svd(known / len(known) ** 0.5, full_matrices=False)
-    spread = singular.square()
-    least = ridge * spread.sum() / len(known) + noise
-    shrink = 1 / (spread + least) - 1 / least
-    along = records @ axes.mT
-    towards = sent @ records.mT / least + (sent @ axes.mT * shrink) @ along.mT
-    length = records.square().sum(1) / least + along.square() @ shrink
-    return towards / length.clamp(min=torch.finfo(length.dtype).tiny).sqrt()
+    inner = _inner_products(records, sent, public_gradients, ridge, noise)
+    return inner[0] / inner[1].clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+
+
+def whitened_length(
+    gradients: Tensor, public_gradients: Tensor, *, ridge: float = 0.1, noise: float = 0.0
+) -> Tensor:
+    r"""How loud a record is for :func:`whitened`, :math:`\sqrt{g^\top A^{-1} g}`; float64, (n,).
+
+    A member raises its own score by this over n. A record that the model has come to fit is quiet,
+    member or not. Shapes and errors as for :func:`whitened`.
+    """
+    records, none = _matched(gradients, gradients[:0])
+    return _inner_products(records, none, public_gradients, ridge, noise)[1].sqrt()
 
 
 def glir(
@@ -143,8 +122,8 @@ def glir(
     Source: Leemann et al. (2023, arXiv:2306.07273). Raises ``ValueError`` for other columns, fewer
     than four public gradients, or components that these cannot resolve.
     """
-    own, sent = _matched(gradients, update)
-    known, _ = _matched(public_gradients, update)
+    own, sent = (rows.double() for rows in _matched(gradients, update))
+    known, _ = _matched(public_gradients.double(), update)
     if len(known) < 4:
         raise ValueError(f"public_gradients: {len(known)} rows given, expected at least 4")
     most = min(len(known) - 1, known.shape[1])
@@ -165,11 +144,28 @@ def glir(
                              ).to(own.device)
 
 
+def _inner_products(
+    records: Tensor, sent: Tensor, public: Tensor, ridge: float, noise: float
+) -> tuple[Tensor, Tensor]:
+    """``sent`` with every record, (..., n), and every record with itself, (n,), through A^-1."""
+    if not ridge > 0:
+        raise ValueError(f"ridge: {ridge} given, expected a number above 0")
+    known, _ = _matched(public.to(records), records)
+    gram = (known @ known.mT).double()
+    least = ridge * gram.trace() / len(known) ** 2 + noise
+    gram.diagonal().add_(len(known) * least)
+    across = (known @ records.mT).double()
+    explained = torch.cholesky_solve(across, torch.linalg.cholesky(gram))
+    towards = (sent @ records.mT).double() - (sent @ known.mT).double() @ explained
+    length = records.double().square().sum(1) - (across * explained).sum(0)
+    return towards / least, length.clamp(min=0) / least
+
+
 def _matched(gradients: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64. Raises ``ValueError`` unless both have the same, last, dimension p."""
+    """Both in one dtype. Raises ``ValueError`` unless both have the same, last, dimension p."""
     if gradients.ndim != 2 or update.ndim not in (1, 2) or gradients.shape[1] != update.shape[-1]:
         raise ValueError(f"gradients, update: shapes {tuple(gradients.shape)} and "
                          f"{tuple(update.shape)} given, expected (n, p) and (p,) or (C, p)")
     if not len(gradients):
         raise ValueError("gradients: no rows given, expected at least one")
-    return gradients.double(), update.double()
+    return gradients, update.to(gradients)
