@@ -224,11 +224,14 @@ def attacked(seen: list[tuple[View, Group]], attribute: str, method: str,
     for view, part in seen:
         score = {"cosine": update_cosine, "whitened": whitened,
                  "glir": partial(glir, records=len(part.targets))}[method]
-        public = None if method == "cosine" else (outside.inputs, outside.targets)
-        for who, group in (("members", part), ("strangers", strangers)):
-            tried = candidates(group.inputs, group.targets, values, column=column)
-            guess = infer_attribute(net, view, *tried, score=score, public=public).guess
-            right[who].append((guess == group.truth(attribute)).double())
+        both = Group(torch.cat([part.inputs, strangers.inputs]),
+                     torch.cat([part.targets, strangers.targets]))
+        guess = infer_attribute(
+            net, view, *candidates(both.inputs, both.targets, values, column=column), score=score,
+            public=None if method == "cosine" else (outside.inputs, outside.targets)).guess
+        hits = (guess == both.truth(attribute)).double()
+        right["members"].append(hits[:len(part.targets)])
+        right["strangers"].append(hits[len(part.targets):])
     return {who: float(torch.cat(parts).mean()) for who, parts in right.items()}
 
 

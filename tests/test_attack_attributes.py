@@ -109,11 +109,11 @@ def test_an_update_taken_the_wrong_way_round_gives_the_wrong_diagnosis():
 
 
 def test_the_best_of_several_values_is_named_by_its_lead():
-    def score(gradients, update):
-        return next(fits)
+    def score(gradients, update):  # one completion after the other: value by value
+        return fits.flatten()
 
     net, (inputs, targets) = network(), people("a", 3)
-    fits = iter(torch.tensor([[0.1, 0.9, 0.2], [0.5, 0.4, 0.1], [0.2, 0.1, 0.9]]))
+    fits = torch.tensor([[0.1, 0.9, 0.2], [0.5, 0.4, 0.1], [0.2, 0.1, 0.9]])
     found = infer_attribute(net, view_of(net, inputs, targets),
                             *candidates(inputs, targets, [0.0, 1.0, 2.0], column=0),
                             score=score)
@@ -145,10 +145,11 @@ def test_the_score_is_given_the_gradients_of_completions_the_update_and_public_p
     net, patients, public = network(), people("a", 4), people("public", 3)
     tried = candidates(*patients, [-1.0, 1.0], column=COLUMN)
     infer_attribute(net, view_of(net, *patients), *tried, score=score, public=public)
-    for (gradients, update, outside), x, y in zip(seen, *tried, strict=True):
-        for found, expected in ((gradients.mean(0), mean(x, y)), (update, mean(*patients)),
-                                (outside.mean(0), mean(*public))):
-            torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+    ((gradients, update, outside),) = seen
+    expected = [mean(x[k:k + 1], y[k:k + 1]) for x, y in zip(*tried, strict=True) for k in range(4)]
+    for found, right in ((gradients, torch.stack(expected)), (update, mean(*patients)),
+                         (outside.mean(0), mean(*public))):
+        torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-10)
 
 
 # --- Bad input --------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from leaklab import stack as stacks
-from leaklab.federation import train_on
+from leaklab.federation import draw_batches, train_on
 from leaklab.models import logistic_regression, mlp, predict, small_cnn
 from leaklab.runtime import generator, isolated_rng
+from leaklab.schedule import generators, padded_batches, schedule
 from leaklab.stack import (
     Stack,
-    generators,
     new_stack,
     paired_members,
     repeat,
@@ -167,25 +167,25 @@ def test_frozen_weights_stay_and_the_others_train_as_alone():
 # --- Padding ---------------------------------------------------------------------------------
 
 
-RIGHT = stacks._plan
+RIGHT = stacks.schedule
 
 
-def averaged_over_padding(batches):
-    """A wrong plan: a short batch is divided by the width of the widest."""
-    plan = RIGHT(batches)
+def averaged_over_padding(batches, members):
+    """A wrong schedule: a short batch is divided by the width of the widest."""
+    plan = RIGHT(batches, members)
     weight = (plan.weight > 0) / plan.weight.shape[-1]
     return replace(plan, weight=weight.to(plan.weight))
 
 
-def counted_padding(batches):
-    """A wrong plan: padding counts as a record."""
-    plan = RIGHT(batches)
+def counted_padding(batches, members):
+    """A wrong schedule: padding counts as a record."""
+    plan = RIGHT(batches, members)
     return replace(plan, weight=torch.full_like(plan.weight, 1 / plan.weight.shape[-1]))
 
 
-def never_stopping(batches):
-    """A wrong plan: models out of batches go on by their momentum."""
-    plan = RIGHT(batches)
+def never_stopping(batches, members):
+    """A wrong schedule: models out of batches go on by their momentum."""
+    plan = RIGHT(batches, members)
     return replace(plan, active=[len(batches)] * len(plan.active))
 
 
@@ -196,14 +196,15 @@ def test_padding_that_weighs_something_is_found(monkeypatch, wrong):
     epochs = 2 if wrong is never_stopping else None
     apart = [state_of(train_stack(stack, inputs, targets, members, training, generator(0),
                                   epochs=epochs), k) for k in range(MODELS)]
-    monkeypatch.setattr(stacks, "_plan", wrong)
+    monkeypatch.setattr(stacks, "schedule", wrong)
     spoilt = train_stack(stack, inputs, targets, members, training, generator(0), epochs=epochs)
     assert distance(spoilt, apart) > 1e-4
 
 
 def test_a_plan_by_hand():
-    plan = stacks._plan([[torch.tensor([4, 5]), torch.tensor([6])], [torch.tensor([9])]])
-    assert plan.index.tolist() == [[[4, 5], [9, 9]], [[6, 6], [0, 0]]]
+    members = torch.tensor([[0, 1, 0, 1, 1], [0, 0, 1, 0, 0]], dtype=torch.bool)
+    plan = schedule([torch.tensor([[2, 0], [1, -1]]), torch.tensor([[0]])], members)
+    assert plan.index.tolist() == [[[4, 1], [2, 2]], [[3, 3], [2, 2]]]
     assert plan.weight.tolist() == [[[0.5, 0.5], [1, 0]], [[1, 0], [0, 0]]]
     assert plan.active == [2, 1]
 
@@ -241,20 +242,29 @@ def test_dropout_draws_for_each_model_on_its_own():
 def test_trainings_with_dropout_are_distributed_as_one_by_one():
     model = dropping(generator("weights"), 0.3).double()
     inputs, targets = records()
-    stack, everyone = repeat(model, 150), torch.ones(150, RECORDS, dtype=torch.bool)
+    stack, everyone = repeat(model, 100), torch.ones(100, RECORDS, dtype=torch.bool)
     training = LocalTraining(0.2, 10, 8)
     trained = train_stack(stack, inputs, targets, everyone, training, generator("training"))
     stacked = loss_of(stack_logits(trained, inputs), targets)
     alone = loss_of(torch.stack([
         predict(model, state, inputs)
         for state in one_by_one(stack, inputs, targets, everyone, training)]), targets)
-    error = ((stacked.var() + alone.var()) / 150) ** 0.5
+    error = ((stacked.var() + alone.var()) / 100) ** 0.5
     assert abs(float((stacked.mean() - alone.mean()) / error)) < 4
     assert 0.6 < float(stacked.std() / alone.std()) < 1.6
     still = train_stack(stack, inputs, targets, everyone,
                         LocalTraining(0.2, 10, 8, mode="eval"), generator("training"))
     without = loss_of(stack_logits(still, inputs), targets)  # a stack that drops nothing
     assert abs(float((without.mean() - alone.mean()) / error)) > 4
+
+
+@given(n=st.integers(1, 30), steps=st.integers(1, 12), size=st.none() | st.integers(1, 40),
+       order=st.sampled_from(["shuffled", "sequential"]))
+def test_batches_are_those_of_a_hospital(n, steps, size, order):
+    training = LocalTraining(0.1, steps, size, batch_order=order)
+    padded = padded_batches(n, training, None, generator("batches"))
+    drawn = draw_batches(n, training, generator("batches"))
+    assert [row[row >= 0].tolist() for row in padded] == [batch.tolist() for batch in drawn]
 
 
 def loss_of(logits, targets):

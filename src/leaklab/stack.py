@@ -5,8 +5,8 @@ were trained on. Trained one after another, a small model leaves the processor w
 here the weights of all are stacked, (K, ...), and each step trains every model on its own batch
 (``torch.func.vmap``; Horace He and Richard Zou, "Model ensembling", PyTorch documentation). The
 result is that of K separate trainings: :func:`leaklab.federation.train_on` on the records of
-model k, with the generator that :func:`generators` names for it, gives the same weights up to
-rounding.
+model k, with the generator that :func:`leaklab.schedule.generators` has for it, gives the same
+weights up to rounding.
 
 BatchNorm is refused, because it would mix the padding of a short batch into its statistics;
 GroupNorm, LayerNorm and dropout work. Dropout draws from one stream for all models, so its
@@ -28,12 +28,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from leaklab.federation import draw_batches
 from leaklab.runtime import isolated_rng, progress
+from leaklab.schedule import Schedule, generators, padded_batches, schedule
 from leaklab.updates import LocalTraining
 
-CHUNK = 16
-"""Models trained side by side: enough to amortise Python, few enough to stay in cache."""
+CACHE = {"cpu": 2**22, "cuda": 2**30}
+"""Bytes of weights that are trained side by side: what a processor's cache holds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Stack:
         return len(next(iter(self.parameters.values())))
 
     def __getitem__(self, rows: slice | Tensor | list[int]) -> Stack:
-        """The models of ``rows``, as a stack."""
+        """The models of ``rows``."""
         return replace(self, parameters={n: t[rows] for n, t in self.parameters.items()},
                        buffers={n: t[rows] for n, t in self.buffers.items()})
 
@@ -103,7 +103,7 @@ def paired_members(number: int, n: int, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def stack_logits(stack: Stack, inputs: Tensor, *, chunk: int = CHUNK, batch: int = 512) -> Tensor:
+def stack_logits(stack: Stack, inputs: Tensor, *, chunk: int = 16, batch: int = 512) -> Tensor:
     """Logits of every model for every record, in evaluation mode: (K, n, classes).
 
     inputs (n, ...), on the device of the stack. ``chunk`` models answer for ``batch`` records at a
@@ -148,107 +148,78 @@ def train_stack(
     """
     members = members.cpu()
     _check(stack, inputs, targets, members, epochs, chunk)
-    batches = [_batches(int(row.sum()), training, epochs, own)
+    size = chunk or _chunk(stack)
+    batches = [padded_batches(int(row.sum()), training, epochs, own)
                for row, own in zip(members, generators(len(stack), generator), strict=True)]
-    size = chunk or CHUNK
     # models that stop together are trained together
     order = sorted(range(len(stack)), key=lambda k: -len(batches[k]))
-    parts = [order[k:k + size] for k in range(0, len(order), size)]
-    results = []
+    parts = []
     with isolated_rng(generator):
-        for rows in parts:
-            records = [members[k].nonzero()[:, 0] for k in rows]
-            plan = _plan([[own[batch] for batch in batches[k]]
-                          for k, own in zip(rows, records, strict=True)])
+        for rows in (order[k:k + size] for k in range(0, len(order), size)):
             labels = targets[rows] if targets.dim() == 2 else targets.expand(len(rows), -1)
-            results.append(_train(stack[rows], inputs, labels, plan, training))
+            plan = schedule([batches[k] for k in rows], members[rows])
+            parts.append(_train(stack[rows], inputs, labels, plan, training))
     back = torch.tensor(order).argsort()
-    return replace(stack, **{
-        kind: {name: torch.cat([getattr(part, kind)[name] for part in results])[back]
-               for name in getattr(stack, kind)}
-        for kind in ("parameters", "buffers")})
+    return replace(stack, parameters={
+        name: torch.cat([part.parameters[name] for part in parts])[back]
+        for name in stack.parameters})
 
 
-def generators(number: int, generator: torch.Generator) -> list[torch.Generator]:
-    """One generator for each model of a stack; its batches are drawn from it."""
-    seeds = torch.randint(2**62, (number,), generator=generator)
-    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+def _chunk(stack: Stack) -> int:
+    weights = sum(p[0].nbytes for p in stack.parameters.values())
+    device = next(iter(stack.parameters.values())).device.type
+    return max(16, CACHE.get(device, CACHE["cuda"]) // weights)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Which records each model sees in each step, padded to one shape.
-
-    index, weight
-        (steps, K, batch): rows of the inputs, and what each adds to its model's mean loss; 0 for
-        padding.
-    active
-        (steps,): models that still have a batch. They come first.
-    """
-
-    index: Tensor
-    weight: Tensor
-    active: list[int]
-
-
-def _batches(n, training, epochs, generator) -> list[Tensor]:
-    if epochs is not None:
-        steps = epochs * -(-n // (training.batch_size or n))
-        training = replace(training, local_steps=steps)
-    return draw_batches(n, training, generator)
-
-
-def _plan(batches: list[list[Tensor]]) -> _Plan:
-    """The plan of models in order of falling numbers of batches."""
-    steps, width = len(batches[0]), max(len(b) for own in batches for b in own)
-    index = torch.zeros(steps, len(batches), width, dtype=torch.long)
-    weight = torch.zeros(steps, len(batches), width, dtype=torch.float64)
-    for k, own in enumerate(batches):
-        for step, batch in enumerate(own):
-            index[step, k] = batch[0]  # padding is one of the model's own records, at weight 0
-            index[step, k, :len(batch)] = batch
-            weight[step, k, :len(batch)] = 1 / len(batch)
-    return _Plan(index, weight, [sum(len(own) > step for own in batches)
-                                 for step in range(steps)])
-
-
-def _train(stack: Stack, inputs: Tensor, targets: Tensor, plan: _Plan,
+def _train(stack: Stack, inputs: Tensor, targets: Tensor, plan: Schedule,
            training: LocalTraining) -> Stack:
     model = copy.deepcopy(stack.model).train(training.mode == "train")
-    trained = {name for name, p in stack.model.named_parameters() if p.requires_grad}
-    parameters = {name: p.detach().clone() for name, p in stack.parameters.items()}
-    start = [p.clone() for name, p in parameters.items() if name in trained]
-    leaves = [p for name, p in parameters.items() if name in trained]
-    optimiser = _Optimiser(leaves, training)
-    index = plan.index.to(inputs.device)
-    weight = plan.weight.to(inputs)
-    rows = torch.arange(len(stack), device=inputs.device)[:, None]
+    parameters = {name: _laid_out(p) for name, p in stack.parameters.items()}
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    optimiser = _Optimiser([parameters[name] for name in trained], training)
+    index, weight = plan.index.to(inputs.device), plan.weight.to(inputs)
+    labels = targets.expand(len(index), -1, -1).gather(2, index)
+    _keep_freed_memory()
     steps = progress(range(len(index)), f"train {len(stack)} models")
     for active, group in groupby(steps, key=plan.active.__getitem__):
-        now = {name: p[:active] for name, p in parameters.items()}
+        now = {name: p[:active].requires_grad_(name in trained) for name, p in parameters.items()}
         buffers = {name: b[:active] for name, b in stack.buffers.items()}
         for step in group:
-            records = index[step, :active]
-            gradients = _gradients(model, now, buffers, trained, inputs[records],
-                                   targets[rows[:active], records], weight[step, :active])
-            if training.proximal:
-                for gradient, p, old in zip(gradients, leaves, start, strict=True):
-                    gradient.add_(p[:active] - old[:active], alpha=training.proximal)
+            gradients = _gradients(model, now, buffers, inputs[index[step, :active]],
+                                   labels[step, :active], weight[step, :active])
             optimiser.step(gradients, active)
-    return replace(stack, parameters=parameters)
+    return replace(stack, parameters={name: p.contiguous() for name, p in parameters.items()})
 
 
-def _gradients(model, parameters, buffers, trained, x, y, weight) -> list[Tensor]:
+def _laid_out(parameter: Tensor) -> Tensor:
+    """A copy in the layout of its gradient, which for a dense layer is transposed.
+
+    Optimisers then run straight through memory.
+    """
+    if parameter.dim() != 3:
+        return parameter.clone()
+    return parameter.mT.clone(memory_format=torch.contiguous_format).mT
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a step frees, for the next step; elsewhere, nothing happens.
+
+    It keeps blocks as large as the largest it has seen freed, up to 32 MiB. Else the gradients of
+    each step are fetched anew from the system: a third of the time of a small CNN.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
+def _gradients(model, parameters, buffers, x, y, weight) -> list[Tensor]:
     """Of each model's mean loss by its own weights: the sum over models has them all at once."""
     def answer(own, own_buffers, own_x):
         return functional_call(model, (own, own_buffers), (own_x,))
 
-    parameters = {name: p.detach().requires_grad_(name in trained)
-                  for name, p in parameters.items()}
     logits = vmap(answer, randomness="different")(parameters, buffers, x)
     losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     leaves = [p for p in parameters.values() if p.requires_grad]
-    return list(torch.autograd.grad((losses * weight.flatten()).sum(), leaves))
+    return list(torch.autograd.grad((losses * weight.flatten()).sum(), leaves,
+                                    materialize_grads=True))
 
 
 class _Optimiser:
@@ -256,6 +227,7 @@ class _Optimiser:
 
     def __init__(self, leaves: list[Tensor], training: LocalTraining):
         self.leaves, self.training = leaves, training
+        self.received = [p.clone() for p in leaves] if training.proximal else []
         self.first = [torch.zeros_like(p) for p in leaves]
         self.second = [torch.zeros_like(p) for p in leaves]
         self.steps = [torch.zeros(()) for _ in leaves]
@@ -263,10 +235,11 @@ class _Optimiser:
     @torch.no_grad()
     def step(self, gradients: list[Tensor], active: int) -> None:
         """One step along ``gradients``, each (active, ...)."""
-        def moving(tensors):
-            return [tensor[:active] for tensor in tensors]
-
-        leaves, first, second = map(moving, (self.leaves, self.first, self.second))
+        leaves, received, first, second = (
+            [tensor[:active] for tensor in tensors]
+            for tensors in (self.leaves, self.received, self.first, self.second))
+        for gradient, p, old in zip(gradients, leaves, received, strict=False):
+            gradient.add_(p - old, alpha=self.training.proximal)
         if self.training.optimiser == "adam":
             adam(leaves, gradients, first, second, [], self.steps, amsgrad=False, beta1=0.9,
                  beta2=0.999, lr=self.training.learning_rate, weight_decay=0, eps=1e-8,
