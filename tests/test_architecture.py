@@ -15,11 +15,7 @@ FLOORS = (
     ("leaklab.models", "leaklab.gradients", "leaklab.transformer", "leaklab.metrics",
      "leaklab.prior"),
     ("leaklab.defences",),
-<<<<<<< HEAD
-    ("leaklab.federation", "leaklab.stack", "leaklab.federations"),
-=======
-    ("leaklab.federation", "leaklab.schedule", "leaklab.stack"),
->>>>>>> s15-stack
+    ("leaklab.federation", "leaklab.schedule", "leaklab.stack", "leaklab.federations"),
     ("leaklab.flower", "leaklab.attacks", "leaklab.bounds"),
     ("leaklab.evidence", "leaklab.plots"),
     ("leaklab.assess",),
