@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from leaklab import evidence
+from leaklab.assess import hidden_attributes as scene
 from leaklab.data.download import DataUnavailable
 from recorded import require_it_follows_from_runs
 
@@ -20,7 +21,7 @@ USUAL = {"training": "one pass", "stage": "new", "hospitals": 5, "observer": "se
 def data():
     """Skip where the tables cannot be had and nobody promised them."""
     try:
-        STUDY.table(), STUDY.radiographs()
+        scene.table(), scene.radiographs()
     except DataUnavailable as error:
         if os.environ.get("LEAKLAB_DATA"):
             raise
@@ -38,7 +39,7 @@ def invented(setting: dict) -> dict:
     usual = (setting["hospitals"], setting["observer"]) == (5, "server")
     methods = STUDY.METHODS if usual else ("whitened",)
     found = {f"{a}_{m}_{w}": value + (m == "whitened") / 100 - (w == "strangers") / 50
-             for a in STUDY.ATTRIBUTES for m in (*methods, "imputed", "commonest")
+             for a in scene.ATTRIBUTES for m in (*methods, "imputed", "commonest")
              for w in ("members", "strangers")}
     return found | dict.fromkeys(("diagnosis_asked_members", "diagnosis_asked_strangers",
                                   "share_read_error", "share_asked_error",
@@ -76,19 +77,19 @@ def test_a_gain_is_over_the_better_guess_seed_by_seed():
 
 
 def test_nobody_is_in_two_groups_and_strangers_are_as_often_ill():
-    groups = STUDY.cleveland(3)
+    groups = scene.cleveland(3)
     rows = torch.cat([torch.cat([g.inputs, g.targets[:, None]], 1) for g in groups.values()])
     assert len(rows.unique(dim=0)) == len(rows) == 303
     ill = {name: float(g.targets.double().mean()) for name, g in groups.items()}
     assert ill["members"] == pytest.approx(ill["strangers"], abs=0.02)
-    behind = [part for _, part in STUDY.round_of("one pass", "new", 5, 3)]
-    assert sorted(map(len, (p.targets for p in behind))) == [22] * 4 + [23]
+    behind = [part for _, part in scene.round_of("one pass", "new", 5, 3)]
+    assert sorted(map(len, behind)) == [22] * 4 + [23]
 
 
 def test_a_sum_is_the_mean_of_the_updates_and_of_the_same_patients():
-    seen = STUDY.round_of("one pass", "new", 2, 3)
-    ((view, everyone),) = STUDY.summed(seen)
-    assert view.artefact == "sum" and len(everyone.targets) == 111
+    seen = scene.round_of("one pass", "new", 2, 3)
+    ((view, everyone),) = scene.summed(seen)
+    assert view.artefact == "sum" and len(everyone) == 111
     weights = [v.weights[0] for v, _ in seen]
     for name, tensor in view.after.items():
         mean = sum(w * v.after[name] for w, (v, _) in zip(weights, seen, strict=True)) / 111
@@ -98,12 +99,12 @@ def test_a_sum_is_the_mean_of_the_updates_and_of_the_same_patients():
 @pytest.mark.parametrize("deal", ["natural", "balanced"])
 def test_hospitals_are_dealt_as_they_say(deal):
     rng = np.random.default_rng(0)
-    table = STUDY.table()
-    women = table.inputs[:, STUDY.ATTRIBUTES["sex"]] == 0
+    table = scene.table()
+    women = table.inputs[:, scene.ATTRIBUTES["sex"]] == 0
     most, ill = [], []
     for _ in range(200):
-        mask, majority = STUDY.dealt(women, table.targets, deal, rng)
-        assert mask.sum() == STUDY.SIZE and (women[mask].mean() > 0.5) == majority
+        mask, majority = scene.one_hospital(women, table.targets, deal, rng)
+        assert mask.sum() == scene.SIZE and (women[mask].mean() > 0.5) == majority
         most.append(majority)
         ill.append(table.targets[mask].mean())
     assert 0.3 < np.mean(most) < 0.7
@@ -112,16 +113,16 @@ def test_hospitals_are_dealt_as_they_say(deal):
 
 
 def test_columns_that_are_evened_have_the_same_means_for_either_sex():
-    table = STUDY.table()
-    women = torch.tensor(table.inputs[:, STUDY.ATTRIBUTES["sex"]] == 0)
-    group = STUDY.Group(torch.tensor(table.inputs), torch.tensor(table.targets))
-    even = STUDY.shown(group, women, "evened rest")
+    table = scene.table()
+    women = torch.tensor(table.inputs[:, scene.ATTRIBUTES["sex"]] == 0)
+    group = scene.Group(torch.tensor(table.inputs), torch.tensor(table.targets))
+    even = scene.shown(group, women, "evened rest")
     assert even.inputs.shape[1] == group.inputs.shape[1] - 1
     for ill in (0, 1):
         means = [even.inputs[(women == sex) & (group.targets == ill)].mean(0)
                  for sex in (False, True)]
         torch.testing.assert_close(means[0], means[1], rtol=0, atol=2e-4)
-    assert torch.equal(STUDY.shown(group, women, "rest").inputs[:, 0], group.inputs[:, 0])
+    assert torch.equal(scene.shown(group, women, "rest").inputs[:, 0], group.inputs[:, 0])
 
 
 def test_likeness_of_a_class_s_own_image_and_of_the_start():
