@@ -6,9 +6,10 @@
                patients who took no part. And the share of disease of each hospital, as in study 2
     hospital   whether most patients of a hospital are women: hospitals of 20 are invented from
                public patients to learn from, and others from private patients to judge. With sex
-               among the inputs and without; patients dealt so that the share of disease follows the
-               share of women, or is one half for either sex; or with the columns evened as well, so
-               that they have the same means for both sexes. By training and stage
+               among the inputs and without; patients dealt so that the share of disease follows
+               the share of women, or is one half for either sex; with the columns evened as well,
+               so that they have the same means for both sexes; with marks at random in place of
+               women. By training and stage
     class      the input that a released model takes for a class: softmax regression and a CNN on
                normal and pneumonia radiographs, and softmax regression with a class for each of
                twenty patients. From black, as published, or from the mean of public images
@@ -68,7 +69,8 @@ def trials() -> list[dict]:
     settings += [{"part": "hospital", "inputs": inputs, "deal": deal, "stage": stage,
                   "training": training}
                  for inputs, deal in (("sex", "natural"), ("sex", "balanced"), ("rest", "natural"),
-                                      ("rest", "balanced"), ("evened rest", "balanced"))
+                                      ("rest", "balanced"), ("evened rest", "balanced"),
+                                      ("mark", "balanced"))
                  for stage, training in (("new", "one step"), ("new", "walk"), ("late", "walk"))]
     settings += [{"part": "class", "model": model, "start": start}
                  for model in ("softmax", "cnn", "patients") for start in ("black", "mean")]

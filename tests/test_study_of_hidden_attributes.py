@@ -125,6 +125,18 @@ def test_columns_that_are_evened_have_the_same_means_for_either_sex():
     assert torch.equal(scene.shown(group, women, "rest").inputs[:, 0], group.inputs[:, 0])
 
 
+def test_a_mark_at_random_is_borne_by_as_many_and_goes_with_nothing():
+    table = scene.table()
+    women = table.inputs[:, scene.ATTRIBUTES["sex"]] == 0
+    marks = [scene._mixed(women, table.targets, np.random.default_rng(k)) for k in range(200)]
+    for ill in (0, 1):
+        assert {int(mark[table.targets == ill].sum()) for mark in marks} == {
+            int(women[table.targets == ill].sum())}
+    ages = [table.inputs[mark, 0].mean() - table.inputs[~mark, 0].mean() for mark in marks]
+    assert abs(np.mean(ages)) < 3 * np.std(ages) / 200**0.5 + 0.3
+    assert np.mean([np.mean(mark[women]) for mark in marks]) < 0.5, "sex is not the mark"
+
+
 def test_likeness_of_a_class_s_own_image_and_of_the_start():
     images = torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     seen, never, mean = images[:1], images[1:], images.mean(0, keepdim=True)

@@ -172,7 +172,8 @@ def hospitals_by_sex(inputs: str, deal: str, seed: int) -> dict[str, Dealt]:
 
     inputs
         ``"sex"``: all columns; ``"rest"``: all but sex; ``"evened rest"``: those with the mean of
-        each sex and diagnosis taken out.
+        each sex and diagnosis taken out; ``"mark"``: those, and in place of women stand as many
+        patients of either diagnosis, drawn at random, so that nothing goes with the property.
     deal
         ``"natural"``: women and men at random; ``"balanced"``: as many ill as healthy of either.
     """
@@ -181,6 +182,8 @@ def hospitals_by_sex(inputs: str, deal: str, seed: int) -> dict[str, Dealt]:
     for key, (name, half, number) in enumerate(
             (("judged", halves[0], JUDGED), ("learnt", halves[1], INVENTED))):
         women = half.inputs[:, ATTRIBUTES["sex"]] == 0
+        if inputs == "mark":
+            women = _mixed(women, half.targets, np.random.default_rng((seed, 2, key)))
         masks, most = zip(*(one_hospital(women, half.targets, deal, rng)
                             for rng in _streams(seed, key, number)), strict=True)
         found[name] = Dealt(shown(of(scaling.scale(half, by)), torch.tensor(women), inputs),
@@ -211,6 +214,14 @@ def one_hospital(women: np.ndarray, targets: np.ndarray, deal: str,
         for pool in pools:
             mask[rng.choice(np.flatnonzero(pool), count // len(pools), replace=False)] = True
     return mask, 2 * number > SIZE
+
+
+def _mixed(women: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The marks dealt anew among patients of one diagnosis."""
+    dealt = women.copy()
+    for c in (0, 1):
+        dealt[targets == c] = rng.permutation(women[targets == c])
+    return dealt
 
 
 def _streams(seed: int, key: int, number: int) -> Iterator[np.random.Generator]:
