@@ -18,8 +18,8 @@ the cosine; here one record is completed and each value tried. Jayaraman and Eva
 arXiv:2209.01292) for the control without which no number here means anything: what someone fills
 in who never saw the update.
 
-Where it fails: on patients who took no part, where it is worse than filling in, and nothing in the
-answer says so; large hospitals, sums and many local steps, in which one gradient drowns;
+Where it fails: on patients who took no part, where it is worse than filling in and gives no
+warning; large hospitals, sums and many local steps, in which one gradient drowns;
 attributes that hardly change the gradient.
 """
 
@@ -72,7 +72,7 @@ def infer_attribute(
     ``inputs`` (values, n, ...) and ``targets`` (values, n) are the completions
     (:func:`candidates`); ``public`` are inputs (m, ...) and targets (m,) of other patients, for a
     ``score`` that asks for their gradients. The guess, shape (n,), numbers the values from 0.
-    ``score`` (n,) is how far the best value lies ahead of the next; it does not tell whether the
+    ``score`` (n,) is how far the best value lies ahead of the next, which is no test of whether the
     patient took part.
 
     Raises ``ValueError`` for completions that do not match, and as
