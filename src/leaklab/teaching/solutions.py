@@ -195,3 +195,19 @@ def best_area(noise_multiplier, releases):
     """The largest AUC that any attack on so many releases of the Gaussian mechanism reaches."""
     mu = math.sqrt(releases) / noise_multiplier
     return (1 + math.erf(mu / 2)) / 2  # Phi(mu / sqrt(2))
+
+
+def most_fitting(gradients, update):
+    """The number of the completion whose gradient has the largest cosine with the update."""
+    return int((gradients @ update / gradients.norm(dim=1)).argmax())
+
+
+def break_even(members, strangers, filled_in):
+    """The chance of having taken part from which on the update beats filling in."""
+    return (filled_in - strangers) / (members - strangers)
+
+
+def even_out(columns, groups):
+    """The columns with the mean of each patient's group taken out."""
+    means = torch.stack([columns[groups == group].mean(0) for group in groups])
+    return columns - means
