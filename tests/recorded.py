@@ -7,6 +7,7 @@ import pytest
 
 from leaklab.evidence import Evidence
 from leaklab.metrics import mean_interval, proportion_interval
+from leaklab.metrics.clustered import share_interval
 
 KINDS = {
     "95 % t over trials": lambda i: mean_interval(i.runs),
@@ -14,6 +15,8 @@ KINDS = {
     "95 % Clopper-Pearson over trials":
         lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
     "95 % Clopper-Pearson over models": lambda i: proportion_interval(i.successes, i.trials),
+    "95 % Korn-Graubard over trials of 4": lambda i: share_interval(i.runs, 4),
+    "95 % Korn-Graubard over trials of 1": lambda i: share_interval(i.runs, 1),
     "smallest and largest trial": lambda i: (min(i.runs), max(i.runs)),
 }
 

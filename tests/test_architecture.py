@@ -12,9 +12,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "leaklab"
 FLOORS = (
     ("leaklab.runtime", "leaklab.updates"),
     ("leaklab.data",),
-    ("leaklab.models", "leaklab.transformer", "leaklab.metrics", "leaklab.prior"),
+    ("leaklab.models", "leaklab.gradients", "leaklab.transformer", "leaklab.metrics",
+     "leaklab.prior"),
     ("leaklab.defences",),
-    ("leaklab.federation", "leaklab.schedule", "leaklab.stack"),
+    ("leaklab.federation", "leaklab.schedule", "leaklab.stack", "leaklab.federations"),
     ("leaklab.flower", "leaklab.attacks", "leaklab.bounds"),
     ("leaklab.evidence", "leaklab.plots"),
     ("leaklab.assess",),

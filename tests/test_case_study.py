@@ -11,6 +11,7 @@ from leaklab.assess import case_study
 from leaklab.assess.observers import inputs_behind, one_round, views_by_observer
 from leaklab.attacks.dense_images import dense_images
 from leaklab.attacks.observed import mean_gradient
+from leaklab.attacks.search import Budget
 from leaklab.metrics.reconstruction import match, psnr
 from leaklab.models import logistic_regression, mlp, small_cnn
 from leaklab.prior import nodules
@@ -142,10 +143,27 @@ def test_a_client_among_five_reads_the_four_others_out_of_their_sum():
 
 
 def test_it_refuses_where_the_layer_cannot_be_read():
-    for number, records, training in ((5, 8, ONE_STEP), (2, 4, LocalTraining(0.5, local_steps=20))):
+    twenty = LocalTraining(0.5, local_steps=20)
+    for number, records, training in ((2, 48, ONE_STEP), (2, 4, twenty)):
         net, view, truth = client_view(number, records, training)
         assert dense_images(net, view, shape=truth.shape, generator=generator("attack"),
                             draws=2048) is None
+
+
+def test_what_it_certifies_is_there_and_noise_takes_the_certificate_away():
+    net, view, truth = client_view(5)
+    features = net[:5](truth).detach()
+    for size, sure in ((0.0, True), (1e-6, False), (1e-4, False), (1e-2, False)):
+        draw = generator("noise")
+        after = {name: t + size * torch.randn(t.shape, generator=draw)
+                 for name, t in view.after.items()}
+        found = dense_images(net, replace(view, after=after), shape=truth.shape,
+                             generator=generator("attack"), budget=Budget(60), draws=2048)
+        assert sure == (found is not None and bool(found.certificate.any()))
+        if sure:
+            inside = net[:5](found.guess).detach()
+            gaps = torch.cdist(inside, features).min(1).values / features.norm(dim=1)
+            assert float(gaps.max()) < 0.1 and found.labels is not None
 
 
 def test_a_wrong_number_of_records_is_refused():
@@ -200,4 +218,4 @@ def test_another_checkpoint_is_refused(monkeypatch):
 def test_the_prior_was_trained_on_procedural_images_alone():
     public = nodules.public_nodules(20)
     assert public.shape == (20, 1, 28, 28)
-    assert not case_study.same_images(public, torch.tensor(case_study.nodules().inputs)).any()
+    assert not case_study.same_images(public, torch.tensor(case_study.images().inputs)).any()

@@ -427,6 +427,43 @@ WRONG = {
         "squared about zero": lambda margin, outside: (
             (margin - outside.mean()) / outside.square().mean().sqrt()),
     },
+    "rounds_together": {
+        "plain mean": lambda s, d: sum(s) / len(s),
+        "weighted mean": lambda s, d: sum(a * b for a, b in zip(s, d, strict=True)) / sum(d),
+        "not divided": lambda s, d: sum(a * b for a, b in zip(s, d, strict=True)),
+    },
+    "against_others": {
+        "itself among them": lambda s, k: float((s[k] - np.mean(s)) / np.std(s)),
+        "one less": lambda s, k: float((s[k] - np.mean(np.delete(s, k)))
+                                       / np.std(np.delete(s, k), ddof=1)),
+        "no spread": lambda s, k: float(s[k] - np.mean(np.delete(s, k))),
+    },
+    "best_area": {
+        "one release": lambda sigma, t: float(Normal.cdf(1 / sigma / math.sqrt(2))),
+        "releases add up": lambda sigma, t: float(Normal.cdf(t / sigma / math.sqrt(2))),
+        "no root of two": lambda sigma, t: float(Normal.cdf(math.sqrt(t) / sigma)),
+    },
+    "most_fitting": {
+        "product, not divided": lambda g, u: int((g @ u).argmax()),
+        "size of the cosine": lambda g, u: int((g @ u / g.norm(dim=1)).abs().argmax()),
+        "least distance": lambda g, u: int((g + u).norm(dim=1).argmin()),
+        "first of two": lambda g, u: int(torch.cosine_similarity(g[:2], u[None]).argmax()) * 0,
+        "least": lambda g, u: int((g @ u / g.norm(dim=1)).argmin()),
+    },
+    "break_even": {
+        "gain over filling in": lambda m, s, f: (m - f) / (m - s),
+        "ratio": lambda m, s, f: f / m,
+        "cut at one": lambda m, s, f: min(1.0, (f - s) / (m - s)),
+        "half way": lambda m, s, f: 0.5,
+    },
+    "even_out": {
+        "overall mean": lambda c, g: c - c.mean(0),
+        "two groups only": lambda c, g: torch.where(
+            (g == 0)[:, None], c - c[g == 0].mean(0), c - c[g != 0].mean(0)),
+        "mean over columns": lambda c, g: c - torch.stack([c[g == k].mean() for k in g])[:, None],
+        "scaled too": lambda c, g: torch.stack(
+            [(c[k] - c[g == g[k]].mean(0)) / (c[g == g[k]].std(0) + 1) for k in range(len(c))]),
+    },
 }
 
 

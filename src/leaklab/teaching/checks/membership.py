@@ -45,3 +45,79 @@ def above_strangers(attempt: Callable) -> None:
         Case((tensor(2.0), tensor([0.0, 4.0, 2.0, 2.0])), tensor(0.0), "At the mean it is 0."),
         Case((tensor(9.0), tensor([3.0, 7.0])), tensor(2.0), "Divide the deviation by n."),
     ])
+
+
+# --- Chapter 11: membership across rounds -------------------------------------------------------
+
+
+def rounds_together(attempt: Callable) -> None:
+    """Check ``attempt(scores, lengths)``, one of each a round."""
+    run_cases(attempt, [
+        Case(([2.0, 1.0], [3.0, 4.0]), 2.0,
+             "(3 * 2 + 4 * 1) / 5: weigh by the lengths, divide by the root of their squares."),
+        Case(([2.0], [0.5]), 2.0, "One round by itself is its own score, whatever its length."),
+        Case(([2.0, -9.0], [1.0, 0.0]), 2.0, "A round in which the record is silent says nothing."),
+    ])
+
+
+def against_others(attempt: Callable) -> None:
+    """Check ``attempt(scores, hospital)``: scores of one record, one a hospital."""
+    run_cases(attempt, [
+        Case(([5.0, 1.0, 3.0], 0), 3.0,
+             "The others have mean 2 and standard deviation 1; 5 lies 3 of them above."),
+        Case(([5.0, 1.0, 3.0, 3.0], 1), (1 - 11 / 3) / (8 / 9) ** 0.5,
+             "Divide the squares by the number of the others, and leave the hospital itself out."),
+        Case(([0.0, -1.0, 1.0, 8.0], 3), 8 / (2 / 3) ** 0.5,
+             "With itself among the others, its distance would be hidden by its own weight."),
+    ])
+
+
+def best_area(attempt: Callable) -> None:
+    """Check ``attempt(noise_multiplier, releases)``."""
+    run_cases(attempt, [
+        Case((1.0, 1), 0.7602499389065233, "One release is 1-GDP: Phi(1 / sqrt(2))."),
+        Case((5.0, 25), 0.7602499389065233, "25 releases at five times the noise: mu is 1 again."),
+        Case((10.0, 30), 0.6507323208483307, "mu is the root of 30 over 10; C does not matter."),
+    ])
+
+
+# --- Lab 12 -----------------------------------------------------------------------------------
+
+
+def most_fitting(attempt: Callable) -> None:
+    """Check ``attempt(gradients, update)``: tensors (values, parameters) and (parameters,)."""
+    run_cases(attempt, [
+        Case((tensor([[1.0, 0.0], [0.0, 2.0]]), tensor([3.0, 1.0])), 0,
+             "The update points along the first gradient."),
+        Case((tensor([[1.0, 0.5], [6.0, -1.0]]), tensor([2.0, 1.0])), 0,
+             "The second is longer, so its product is larger, but the first points the same way."),
+        Case((tensor([[2.0, 2.0], [-1.0, 3.0], [-3.0, -1.0]]), tensor([-1.0, 3.0])), 1,
+             "Try all values: the second points the very same way."),
+        Case((tensor([[1.0, 1.0], [-1.0, -0.1]]), tensor([-1.0, -1.0])), 1,
+             "Against the update is no fit: do not take the size of the cosine."),
+    ])
+
+
+def break_even(attempt: Callable) -> None:
+    """Check ``attempt(members, strangers, filled_in)``, three shares."""
+    run_cases(attempt, [
+        Case((0.9, 0.5, 0.7), 0.5, "At a chance of one half, 0.9 and 0.5 average to 0.7."),
+        Case((1.0, 0.6, 0.7), 0.25, "A quarter of 1.0 and three quarters of 0.6 are 0.7."),
+        Case((0.7, 0.5, 0.8), 1.5, "Above one it never pays: do not cut it off."),
+    ])
+
+
+def even_out(attempt: Callable) -> None:
+    """Check ``attempt(columns, groups)``: tensors (patients, columns) and (patients,)."""
+    columns = tensor([[1.0, 10.0], [3.0, 20.0], [6.0, 0.0], [8.0, 2.0]])
+    run_cases(attempt, [
+        Case((columns, tensor([0, 0, 1, 1])),
+             tensor([[-1.0, -5.0], [1.0, 5.0], [-1.0, -1.0], [1.0, 1.0]]),
+             "Take the mean of the patient's own group out of each column."),
+        Case((columns, tensor([1, 0, 0, 1])),
+             tensor([[-3.5, 4.0], [-1.5, 10.0], [1.5, -10.0], [3.5, -4.0]]),
+             "Groups need not stand together."),
+        Case((columns, tensor([0, 1, 2, 2])),
+             tensor([[0.0, 0.0], [0.0, 0.0], [-1.0, -1.0], [1.0, 1.0]]),
+             "There may be any number of groups; of a group of one nothing is left."),
+    ])
