@@ -24,7 +24,7 @@ from torch import Tensor
 from leaklab.attacks.membership.shadows import moments
 
 OFFLINE_A = 0.3
-"""The paper's a for tables and images, which links the members' mean to that of the others."""
+"""The default of the authors' code: a links the members' mean to that of the others."""
 
 
 def rmia_ratio(
