@@ -3,14 +3,17 @@
     notes    notes by grammar, batches of 1 to 16; which weights train (all, all with a tied head,
              the blocks alone, adapters of rank 8), a new model and a trained one, one local step
              and five; beside them what the rows of the token table name without any order
+    classes  the same of a model that classifies notes: all weights, the blocks alone, adapters of
+             rank 64
     width    the blocks alone, a new model, one step: batches against the width of the model
-    rank     adapters of rising rank, one note
+    rank     adapters of rising rank, one note, one local step and five
     real     sections of MTS-Dialog, the blocks alone, a new model, one step
 
 A seed redraws notes, initial weights, training and its batches. The guess without an update is the
 likeliest value of each field among 2,000 public notes of the same grammar. Controls: the update of
-another patient, and the fields of notes that are in no batch. A trained model has seen 400 public
-notes. Settings of the attack were chosen on seeds 100 to 103.
+another patient, the fields of notes that are in no batch, and an attacker who is told one record
+where there are two. A trained model has seen 400 public notes. Settings of the attack were chosen
+on seeds 100 to 103.
 """
 
 from __future__ import annotations
@@ -25,15 +28,15 @@ from torch import Tensor
 
 import leaklab
 from leaklab.assess import notes as protocol
-from leaklab.attacks.text import read_notes, token_set
-from leaklab.data import mts_dialog, notes
+from leaklab.attacks.text import ordered_tokens, read_notes, token_set
+from leaklab.data import mts_dialog, notes, notes_grammar
 from leaklab.data.notes import FIELDS, Note
 from leaklab.evidence import Evidence
 from leaklab.federation import train_on
 from leaklab.metrics import mean_interval, proportion_interval, text
 from leaklab.runtime import generator
 from leaklab.transformer import NoteModel, blocks_only, next_words, note_model, with_adapters
-from leaklab.updates import LocalTraining
+from leaklab.updates import LocalTraining, Recovered
 from studies import by_condition
 
 SEEDS = tuple(range(20))
@@ -41,9 +44,11 @@ LEARNING_RATE = 0.1
 WIDTH = 128
 REAL_WIDTH = 256  # sections are longer
 RANK = 8
+CLASSES = len(notes_grammar.DIAGNOSES)
 BATCHES = (1, 2, 4, 8, 16)
-WALK_BATCHES = (1, 2, 4)
 WALK = 5  # local steps
+CLASS_RANK = 64
+CLASS_WALK_BATCHES = (1, 2)
 PUBLIC_SEED = 10_000
 STRANGERS = 200
 WARM_UP = LocalTraining(3e-3, local_steps=60, batch_size=16, optimiser="adam")
@@ -57,6 +62,7 @@ def trials() -> list[dict]:
     """Every setting of the study, for every seed."""
     settings = [{"part": "notes", "tied": tied, "trained": trained}
                 for tied in (False, True) for trained in (False, True)]
+    settings += [{"part": "classes", "trained": trained} for trained in (False, True)]
     settings += [{"part": "width", "width": width} for width in WIDTHS]
     settings += [{"part": "rank"}, {"part": "real"}]
     return [{**setting, "seed": seed} for setting in settings for seed in SEEDS]
@@ -64,7 +70,8 @@ def trials() -> list[dict]:
 
 def run(setting: Mapping) -> dict:
     """Measure one trial."""
-    parts = {"notes": run_notes, "width": run_width, "rank": run_rank, "real": run_real}
+    parts = {"notes": run_notes, "classes": run_classes, "width": run_width, "rank": run_rank,
+             "real": run_real}
     return parts[setting["part"]](**{k: v for k, v in setting.items() if k != "part"})
 
 
@@ -78,22 +85,34 @@ def public() -> tuple[Note, ...]:
 
 
 @functools.cache
+def commonest_class() -> int:
+    """The guess of a class without an update."""
+    return int(labels(public()).mode().values)
+
+
+@functools.cache
 def victims(seed: int) -> tuple[Note, ...]:
     """The notes of the hospital; a batch is the first of them."""
     return notes.synthetic(max(BATCHES), seed).notes
 
 
 def model(seed: int, *, width: int = WIDTH, tied: bool = False, words: int | None = None,
-          trained: bool = False) -> NoteModel:
+          classes: int | None = None, trained: bool = False) -> NoteModel:
     """The model that the hospital receives, new or trained on public notes."""
-    net = note_model(generator(seed, "initial weights"), width=width, tied=tied,
+    net = note_model(generator(seed, "initial weights"), width=width, tied=tied, classes=classes,
                      vocabulary=words or len(notes.vocabulary()))
     if trained:
         inputs = protocol.tokens(public()[:400])
-        update = train_on(net, inputs, next_words(inputs), WARM_UP,
+        targets = labels(public()[:400]) if classes else next_words(inputs)
+        update = train_on(net, inputs, targets, WARM_UP,
                           generator=generator(seed, "training before"))
         net.load_state_dict(dict(update.after))
     return net
+
+
+def labels(batch: Sequence[Note]) -> Tensor:
+    """The classes of notes, shape (n,)."""
+    return torch.tensor([note.label for note in batch])
 
 
 def training_part(net: NoteModel, trains: str, seed: int, rank: int = RANK) -> NoteModel:
@@ -105,10 +124,11 @@ def training_part(net: NoteModel, trains: str, seed: int, rank: int = RANK) -> N
     return net
 
 
-def read(net: NoteModel, inputs: Tensor, seed: int, steps: int = 1):
-    """What the server reads of a hospital that trains on ``inputs``."""
-    view = protocol.sent(net, inputs, LocalTraining(LEARNING_RATE, steps), seed)
-    return read_notes(net, view, records=len(inputs))
+def read(net: NoteModel, inputs: Tensor, seed: int, steps: int = 1, *,
+         classes: Tensor | None = None, told: int | None = None) -> Recovered:
+    """What the server reads of a hospital that trains on ``inputs``, told how many there are."""
+    view = protocol.sent(net, inputs, LocalTraining(LEARNING_RATE, steps), seed, classes)
+    return read_notes(net, view, records=told or len(inputs))
 
 
 # --- Trials -------------------------------------------------------------------------------------
@@ -120,8 +140,8 @@ def run_notes(tied: bool, trained: bool, seed: int) -> dict:
     found: dict[str, float] = {}
     for trains in ("tied",) if tied else ("all", "blocks", "adapters"):
         part = training_part(net, trains, seed)
-        for steps, batches in ((1, BATCHES), (WALK, () if trains == "adapters" else WALK_BATCHES)):
-            for size in batches:
+        for steps in (1, WALK):
+            for size in BATCHES:
                 scores = scored(part, victims(seed)[:size], seed, steps)
                 found |= {f"{trains}_{size:02d}_{steps}_{key}": v for key, v in scores.items()}
     if not tied:
@@ -129,11 +149,28 @@ def run_notes(tied: bool, trained: bool, seed: int) -> dict:
     return found
 
 
+def run_classes(trained: bool, seed: int) -> dict:
+    """Batches and local steps of a model that classifies, for each choice of what trains."""
+    net = model(seed, classes=CLASSES, trained=trained)
+    found: dict[str, float] = {}
+    for trains in ("all", "blocks", "adapters"):
+        part = training_part(net, trains, seed, CLASS_RANK)
+        for steps, batches in ((1, BATCHES), (WALK, CLASS_WALK_BATCHES)):
+            for size in batches:
+                scores = scored(part, victims(seed)[:size], seed, steps)
+                found |= {f"{trains}_{size:02d}_{steps}_{key}": v for key, v in scores.items()}
+    return found | run_set(net, seed)
+
+
 def scored(net: NoteModel, batch: Sequence[Note], seed: int, steps: int) -> dict[str, float]:
     """Means over the notes of a batch; what is certain, and what of it is wrong."""
-    inputs = protocol.tokens(batch)
-    answer = read(net, inputs, seed, steps)
+    inputs, classes = protocol.tokens(batch), labels(batch) if net.classifies else None
+    answer = read(net, inputs, seed, steps, classes=classes)
     scores = {key: float(v.mean()) for key, v in protocol.judge(answer.guess, batch).items()}
+    if net.classifies:
+        said = answer.labels[text.align(answer.guess, inputs)]
+        scores["class"] = float((said == classes).double().mean())
+        scores["guess_class"] = float((commonest_class() == classes).double().mean())
     guess = {f"guess_{key}": float(v.mean())
              for key, v in protocol.guessed(public(), batch).items()}
     right = torch.tensor([line in inputs.tolist() for line in answer.guess.tolist()])
@@ -157,12 +194,28 @@ def run_named(net: NoteModel, seed: int) -> dict[str, float]:
     return found
 
 
+def run_set(net: NoteModel, seed: int) -> dict[str, float]:
+    """Whether the rows that moved are those of the words of each batch, of a classifier."""
+    found = {}
+    for size in BATCHES:
+        batch = victims(seed)[:size]
+        view = protocol.sent(net, protocol.tokens(batch), LocalTraining(LEARNING_RATE), seed,
+                             labels(batch))
+        said = set(token_set(net, view).guess.tolist())
+        found[f"set_{size:02d}"] = float(said == {t for note in batch for t in note.tokens})
+        if size == 1:
+            order = protocol.judge(ordered_tokens(net, view).guess, batch)
+            found["ordered"] = float(order["verbatim"].mean())
+    return found
+
+
 def run_control(net: NoteModel, seed: int) -> dict[str, float]:
-    """The first note, read from the update of the second."""
-    other, mine = protocol.tokens(victims(seed)[1:2]), victims(seed)[:1]
-    answer = read(blocks_only(net), other, seed)
-    scores = protocol.judge(answer.guess, mine)
-    return {"control_fields": float(np.mean([float(scores[kind]) for kind in FIELDS]))}
+    """The first note, read from the update of the second; two notes, told that there is one."""
+    part, pair, mine = blocks_only(net), protocol.tokens(victims(seed)[:2]), victims(seed)[:1]
+    scores = protocol.judge(read(part, pair[1:], seed).guess, mine)
+    mixed = read(part, pair, seed, told=1)
+    return {"control_fields": float(np.mean([float(scores[kind]) for kind in FIELDS])),
+            "control_told_one": float(mixed.certificate.double().mean())}
 
 
 def run_width(width: int, seed: int) -> dict:
@@ -175,9 +228,9 @@ def run_width(width: int, seed: int) -> dict:
 def run_rank(seed: int) -> dict:
     """One note, read from adapters."""
     net = model(seed)
-    return {f"{rank:02d}_{key}": value for rank in RANKS
+    return {f"{rank:02d}_{steps}_{key}": value for rank in RANKS for steps in (1, WALK)
             for key, value in scored(training_part(net, "adapters", seed, rank),
-                                     victims(seed)[:1], seed, 1).items()}
+                                     victims(seed)[:1], seed, steps).items()}
 
 
 @functools.cache

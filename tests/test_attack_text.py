@@ -144,7 +144,7 @@ def test_words_in_their_places_fit_and_words_at_random_do_not(part):
     stands = torch.zeros_like(fits, dtype=torch.bool)
     for t, token in enumerate(inputs[0].tolist()):
         stands[t, token] = token != PAD
-    assert fits[stands].max() < text.CERTAIN and fits[~stands].min() > 0.05
+    assert fits[stands].max() < text.growing.CLEAR and fits[~stands].min() > 0.05
 
 
 def test_the_squared_length_is_that_of_the_shortest_combination():
@@ -155,7 +155,7 @@ def test_the_squared_length_is_that_of_the_shortest_combination():
     hidden = net.blocks[0].before_attention(net.embed(inputs))[0, 3].detach().double()
     combination = torch.linalg.lstsq(gradient.T, hidden[:, None], rcond=1e-6, driver="gelsd")
     expected = combination.solution.square().sum()
-    span = text._span(net, view, 0)
+    span = text.spans.span_of(net, view, 0)
     assert span.length(hidden).item() == pytest.approx(expected.item(), rel=0.02)
 
 
