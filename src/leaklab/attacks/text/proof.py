@@ -5,8 +5,9 @@ its own answer. A wrong word, an end cut off, a record too few or two records mi
 another update, by far more than arithmetic does (:data:`SAME`). No truth is needed.
 
 A model that classifies is also told classes. Its head takes in the mean :math:`f_i` of each note
-and gets the gradient :math:`\frac1n \sum_i (p_i - y_i) f_i^\top`, in which all but the classes
-:math:`y_i` is known: least squares gives them (:func:`classes_behind`).
+and gets the gradient :math:`\frac1n \sum_i (p_i - y_i) f_i^\top`. With the notes the :math:`f_i`
+are known, and least squares gives each :math:`p_i - y_i`, which is below 0 for the note's class
+alone (:func:`classes_behind`).
 
 Where it fails: where the hospital drew batches from its records in an order of its own, or stands
 for several hospitals that took more than one step, the update is not repeated and nothing is
@@ -77,8 +78,10 @@ def distance(model: NoteModel, view: View, notes: Tensor) -> float:
 def classes_behind(model: NoteModel, view: View, notes: Tensor) -> Tensor | None:
     """The class of each of ``notes``, shape (n,), if those are the records; else ``None``.
 
-    ``None`` where the model completes notes. Exact for one local step; over several, the head is
-    taken to stay where it was. Raises ``ValueError`` as :func:`received` does.
+    ``None`` where the model completes notes. Exact for one local step and notes whose features are
+    linearly independent. Over several steps the features are taken to stay what they were: right
+    for one note and mostly for two, and on the way down from four. Raises ``ValueError`` as
+    :func:`received` does. The sign is that of Zhao et al. (2020, arXiv:2001.02610), note by note.
     """
     if not model.classifies:
         return None
@@ -87,7 +90,6 @@ def classes_behind(model: NoteModel, view: View, notes: Tensor) -> Tensor | None
     moved = torch.cat([gradient["head.weight"], gradient["head.bias"][:, None]], 1).double()
     with torch.no_grad():
         features = net.features(notes)
-        said = net.head(features).softmax(1).double()
     inputs = torch.cat([features, torch.ones_like(features[:, :1])], 1).double()
     off = torch.linalg.lstsq(inputs.T.cpu(), len(notes) * moved.T.cpu(), driver="gelsd").solution
-    return (said - off.to(said)).argmax(1)
+    return off.argmin(1).to(notes.device)
