@@ -2,10 +2,10 @@
 
     notes    notes by grammar, batches of 1 to 16; which weights train (all, all with a tied head,
              the blocks alone, adapters of rank 8), a new model and a trained one, one local step
-             and five; beside them what the rows of the token table name without any order
-    classes  the same of a model that classifies notes: all weights, the blocks alone, adapters of
-             rank 64
-    width    the blocks alone, a new model, one step: batches against the width of the model
+             and five (of the tied and the trained model, one note and two); beside them what the
+             rows of the token table name without any order
+    classes  a model that classifies notes: all weights, the blocks alone, adapters of rank 64
+    width    the blocks alone, a new model, one step: batches against another width of the model
     rank     adapters of rising rank, one note, one local step and five
     real     sections of MTS-Dialog, the blocks alone, a new model, one step
 
@@ -48,11 +48,11 @@ CLASSES = len(notes_grammar.DIAGNOSES)
 BATCHES = (1, 2, 4, 8, 16)
 WALK = 5  # local steps
 CLASS_RANK = 64
-CLASS_WALK_BATCHES = (1, 2)
+FEW = (1, 2)
 PUBLIC_SEED = 10_000
 STRANGERS = 200
 WARM_UP = LocalTraining(3e-3, local_steps=60, batch_size=16, optimiser="adam")
-WIDTHS = (64, 128, 256)
+WIDTHS = (64, 256)
 WIDTH_BATCHES = (1, 2, 4)
 RANKS = (8, 32, 64, 96)
 REAL_BATCHES = (1, 2, 4)
@@ -61,11 +61,11 @@ REAL_BATCHES = (1, 2, 4)
 def trials() -> list[dict]:
     """Every setting of the study, for every seed."""
     settings = [{"part": "notes", "tied": tied, "trained": trained}
-                for tied in (False, True) for trained in (False, True)]
+                for tied, trained in ((False, False), (False, True), (True, False))]
     settings += [{"part": "classes", "trained": trained} for trained in (False, True)]
     settings += [{"part": "width", "width": width} for width in WIDTHS]
     settings += [{"part": "rank"}, {"part": "real"}]
-    return [{**setting, "seed": seed} for setting in settings for seed in SEEDS]
+    return [{**setting, "seed": seed} for seed in SEEDS for setting in settings]
 
 
 def run(setting: Mapping) -> dict:
@@ -137,29 +137,31 @@ def read(net: NoteModel, inputs: Tensor, seed: int, steps: int = 1, *,
 def run_notes(tied: bool, trained: bool, seed: int) -> dict:
     """Batches and local steps, for each choice of what trains."""
     net = model(seed, tied=tied, trained=trained)
-    found: dict[str, float] = {}
-    for trains in ("tied",) if tied else ("all", "blocks", "adapters"):
-        part = training_part(net, trains, seed)
-        for steps in (1, WALK):
-            for size in BATCHES:
-                scores = scored(part, victims(seed)[:size], seed, steps)
-                found |= {f"{trains}_{size:02d}_{steps}_{key}": v for key, v in scores.items()}
-    if not tied:
-        found |= run_named(net, seed) | run_control(net, seed)
-    return found
+    arms = ("tied",) if tied else ("all", "blocks") if trained else ("all", "blocks", "adapters")
+    found = run_arms(net, arms, seed, walk=FEW if tied or trained else BATCHES)
+    if not (tied or trained):
+        found |= run_named(net, seed)
+    return found if tied else found | run_control(net, seed)
 
 
 def run_classes(trained: bool, seed: int) -> dict:
-    """Batches and local steps of a model that classifies, for each choice of what trains."""
+    """The same of a model that classifies."""
     net = model(seed, classes=CLASSES, trained=trained)
+    arms = ("all", "blocks") if trained else ("all", "blocks", "adapters")
+    return run_arms(net, arms, seed, walk=FEW, rank=CLASS_RANK) | run_set(net, seed)
+
+
+def run_arms(net: NoteModel, arms: Sequence[str], seed: int, walk: Sequence[int],
+             rank: int = RANK) -> dict:
+    """All batches after one local step, those of ``walk`` after five."""
     found: dict[str, float] = {}
-    for trains in ("all", "blocks", "adapters"):
-        part = training_part(net, trains, seed, CLASS_RANK)
-        for steps, batches in ((1, BATCHES), (WALK, CLASS_WALK_BATCHES)):
+    for trains in arms:
+        part = training_part(net, trains, seed, rank)
+        for steps, batches in ((1, BATCHES), (WALK, walk)):
             for size in batches:
                 scores = scored(part, victims(seed)[:size], seed, steps)
                 found |= {f"{trains}_{size:02d}_{steps}_{key}": v for key, v in scores.items()}
-    return found | run_set(net, seed)
+    return found
 
 
 def scored(net: NoteModel, batch: Sequence[Note], seed: int, steps: int) -> dict[str, float]:
@@ -271,7 +273,8 @@ def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
     """One statement a condition and quantity, from the trials of all seeds."""
     describe = {"notes": describe_notes, "classes": describe_classes, "width": describe_width,
                 "rank": describe_rank, "real": describe_real}
-    items = [item for setting, outcomes in by_condition(results)
+    in_turn = sorted(results, key=lambda result: repr([*result[0].items()][:-1]))  # but for seeds
+    items = [item for setting, outcomes in by_condition(in_turn)
              for item in describe[setting["part"]](setting, outcomes)]
     return [*items, false_claims(results)]
 
@@ -284,7 +287,7 @@ def describe_notes(setting: dict, outcomes: list[dict]) -> Iterator[Evidence]:
     if setting["tied"]:
         return
     where = {"stage": stage, "width": WIDTH, "learning_rate": LEARNING_RATE, "trains": "all"}
-    for size in BATCHES:
+    for size in () if setting["trained"] else BATCHES:
         for kind in FIELDS:
             runs = {who: column(outcomes, f"named_{size:02d}_{who}_{kind}")
                     for who in ("batch", "stranger")}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from leaklab.assess import notes as protocol
 from leaklab.attacks import text
 from leaklab.attacks.observed import mean_gradient
-from leaklab.attacks.text import growing, proof, spans
+from leaklab.attacks.text import growing, spans
 from leaklab.data import notes
 from leaklab.data.notes import PAD
 from leaklab.federation import Round, secure_aggregation_views
@@ -217,41 +217,6 @@ def test_told_too_few_records_it_mixes_them_and_is_not_certain(told):
     assert fit < growing.CLEAR, "each word of the mixture fits: the fit alone proves nothing"
 
 
-@pytest.mark.parametrize("places", [1, 20, -1])
-@pytest.mark.parametrize("classes", [None, 3])
-def test_a_note_that_another_begins_with_is_found(places, classes):
-    net = blocks_only(model(128, classes=classes))
-    inputs = records(1, 3).repeat(2, 1)
-    inputs[1, places % int((inputs[0] != PAD).sum()):] = PAD
-    found = text.sequences(net, seen(net, inputs), records=2)
-    assert same_notes(found.guess, inputs) and found.certificate.all()
-
-
-def test_the_same_note_twice_is_the_same_update_as_once():
-    net, inputs = blocks_only(model(128)), records(1, 3)
-    found = text.sequences(net, seen(net, inputs.repeat(2, 1)), records=2)
-    assert torch.equal(found.guess[:1], inputs) and found.certificate.tolist() == [True, False]
-
-
-def test_a_note_found_twice_among_others_is_found_twice():
-    net, inputs = blocks_only(model(128)), records(2, 8)[[0, 1, 0]]
-    found = text.sequences(net, seen(net, inputs), records=3)
-    assert same_notes(found.guess, inputs) and found.certificate.all()
-
-
-def test_a_note_cut_short_is_not_certified(monkeypatch):
-    net, inputs = blocks_only(model(128)), records(2, 8)
-    view, whole = seen(net, inputs), growing._candidates
-    ends = (inputs != PAD).sum(1)
-    calls = iter(range(inputs.shape[1]))
-    monkeypatch.setattr(growing, "_candidates", lambda row, allowed: (
-        whole(row, allowed) if next(calls) < ends.max() - 1 else []))
-    found = text.sequences(net, view, records=2)
-    cut = inputs.clone()
-    cut[:, ends.max() - 1] = PAD
-    assert same_notes(found.guess, cut) and not found.certificate.any()
-
-
 def test_notes_that_share_a_beginning_and_an_end_are_both_read():
     inputs = records(1, 3).repeat(2, 1)
     start, stop = 20, 24
@@ -299,128 +264,6 @@ def test_noise_takes_the_certificate_away_before_it_takes_the_words():
         found = text.sequences(net, dataclasses.replace(view, after=after), records=1)
         assert bool(found.certificate.all()) is certain
         assert torch.equal(found.guess, inputs) or not found.certificate.any()
-
-
-# --- A model that classifies --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 2, 8])
-def test_a_classifier_has_the_same_token_set(n):
-    net, inputs = model(32, classes=8), records(n, 5)
-    found = text.token_set(net, seen(net, inputs)).guess.tolist()
-    assert found == sorted(set(inputs.flatten().tolist()) - {PAD})
-
-
-@pytest.mark.parametrize("training", [STEP, WALK], ids=["one step", "five"])
-def test_one_note_of_a_classifier_comes_out_with_its_class(training):
-    net, inputs = model(128, classes=3), records(1, 5)
-    found = text.ordered_tokens(net, seen(net, inputs, training))
-    assert torch.equal(found.guess, inputs) and found.certificate.all()
-    assert found.labels.tolist() == [0]
-
-
-@pytest.mark.parametrize("part", [blocks_only, lambda net: net], ids=["frozen", "all"])
-def test_two_notes_of_a_classifier_are_told_apart_each_with_its_class(part):
-    net, inputs = part(model(128, classes=3)), records(2, 8)
-    found = text.sequences(net, seen(net, inputs), records=2)
-    assert same_notes(found.guess, inputs) and found.certificate.all()
-    classes = {tuple(line): k for k, line in enumerate(inputs.tolist())}
-    assert found.labels.tolist() == [classes[tuple(line)] for line in found.guess.tolist()]
-
-
-def test_an_adapter_of_a_classifier_shows_as_much_as_its_rank():
-    for rank, read in ((8, False), (96, True)):
-        net = with_adapters(model(128, classes=3), generator(2), rank=rank)
-        inputs = records(1)
-        found = text.read_notes(net, seen(net, inputs), records=1)
-        assert torch.equal(found.guess, inputs) is read
-        assert bool(found.certificate.all()) is read
-
-
-def test_classes_follow_from_the_gradient_of_the_head_of_any_model():
-    net, inputs = model(64, classes=5), records(6, 2)
-    with torch.no_grad():
-        net.head.weight.mul_(40)  # sure of wrong answers: the largest score says nothing
-    targets = torch.tensor([4, 0, 2, 2, 1, 4])
-    view = view_of(net, inputs, targets, STEP)
-    assert proof.classes_behind(net, view, inputs).tolist() == targets.tolist()
-    assert net(inputs).argmax(1).tolist() != targets.tolist()
-    assert proof.classes_behind(model(64), seen(model(64), inputs), inputs) is None
-
-
-# --- The proof ----------------------------------------------------------------------------------
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([None, 3]), st.sampled_from([STEP, WALK]),
-       st.sampled_from([lambda net: net, blocks_only]))
-def test_the_notes_in_any_order_repeat_the_update_and_one_other_word_does_not(
-        seed, classes, training, part):
-    net, inputs = part(model(64, classes=classes)), records(3, seed)
-    view = seen(net, inputs, training)
-    assert proof.repeats(net, view, inputs[[2, 0, 1]])
-    place = seed % 20
-    for wrong in (3 + seed % (VOCABULARY - 3), int(inputs[1, place])):
-        other = inputs.clone()
-        other[0, place] = wrong
-        assert proof.repeats(net, view, other) == (wrong == inputs[0, place])
-
-
-def test_no_other_number_of_records_repeats_the_update():
-    net, inputs = model(64), records(3, 1)
-    view = seen(net, inputs)
-    assert not proof.repeats(net, view, inputs[:2])
-    assert not proof.repeats(net, view, inputs[[0, 1, 2, 2]])
-    assert proof.distance(net, view, inputs[:0]) == float("inf")
-
-
-def test_batches_drawn_in_an_unknown_order_prove_nothing():
-    net, inputs = model(64), records(4, 1)
-    training = LocalTraining(0.5, local_steps=4, batch_size=1)
-    found = text.sequences(net, seen(net, inputs, training), records=4)
-    assert not found.certificate.any()
-
-
-# --- The budget ---------------------------------------------------------------------------------
-
-
-def test_a_search_makes_no_more_checks_than_its_budget_and_claims_nothing_unfinished():
-    net, inputs = blocks_only(model(64)), records(1)
-    view, places = seen(net, inputs), inputs.shape[1]
-    for reached in (0, 10, places):
-        fits = text.word_fits(net, view, budget=text.Budget(VOCABULARY * reached + 7))
-        assert fits.isfinite().all(1).sum() == reached
-        found = text.sequences(net, view, records=1,
-                               budget=text.Budget(VOCABULARY * reached + 7))
-        assert torch.equal(found.guess[0, :reached], inputs[0, :reached])
-        assert not found.guess[0, reached:].any()
-        assert found.certificate.tolist() == [reached == places]
-
-
-def test_growing_stops_with_the_budget_and_keeps_what_it_has(monkeypatch):
-    net, inputs = blocks_only(model(128)), records(2, 8)
-    view, counted = seen(net, inputs), []
-    whole = spans.Meter.spend
-    monkeypatch.setattr(spans.Meter, "spend",
-                        lambda meter, n: whole(meter, n) and not counted.append(n))
-    full = text.sequences(net, view, records=2)
-    assert full.certificate.all()
-    total, words = sum(counted), len(inputs[0]) * VOCABULARY
-    assert words < total < 1.01 * words, "the first block costs most"
-    exact = text.sequences(net, view, records=2, budget=text.Budget(total))
-    assert torch.equal(exact.guess, full.guess)
-    short = text.sequences(net, view, records=2, budget=text.Budget(words + (total - words) // 2))
-    said = short.guess != PAD
-    assert 0 < said.sum() < (inputs != PAD).sum() and not short.certificate.any()
-    assert torch.equal(short.guess[said], full.guess[said])
-
-
-def test_seconds_end_a_search(monkeypatch):
-    net, inputs = blocks_only(model(64)), records(1)
-    clock = iter(range(10**6))
-    monkeypatch.setattr(spans.time, "monotonic", lambda: next(clock))
-    fits = text.word_fits(net, seen(net, inputs), budget=text.Budget(10**9, seconds=20))
-    assert fits.isfinite().all(1).sum() == 19
 
 
 # --- What an attack is given --------------------------------------------------------------------

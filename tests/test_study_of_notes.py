@@ -42,18 +42,20 @@ def invented(setting: dict) -> dict:
     if setting["part"] == "real":
         return {"guess_f1": 0.1} | {f"{size}_{what}": value for size in STUDY.REAL_BATCHES
                                     for what in ("verbatim", "f1")}
-    arms = ("tied",) if setting.get("tied") else ("all", "blocks", "adapters")
-    walk = STUDY.BATCHES if setting["part"] == "notes" else STUDY.CLASS_WALK_BATCHES
+    tied, trained = setting.get("tied"), setting.get("trained")
+    arms = ("tied",) if tied else ("all", "blocks") if trained else ("all", "blocks", "adapters")
+    walk = STUDY.FEW if tied or trained or setting["part"] == "classes" else STUDY.BATCHES
     stems = {"width": [f"{size:02d}" for size in STUDY.WIDTH_BATCHES],
              "rank": [f"{rank:02d}_{steps}" for rank in STUDY.RANKS for steps in (1, 5)],
              }.get(setting["part"], [f"{arm}_{size:02d}_{steps}" for arm in arms
                                      for steps, sizes in ((1, STUDY.BATCHES), (5, walk))
                                      for size in sizes])
     found = {key: v for stem in stems for key, v in scored(stem).items()}
-    if setting["part"] == "notes" and not setting["tied"]:
+    if setting["part"] == "notes" and not tied:
+        found |= {"control_fields": 0.0, "control_told_one": 0.0}
+    if setting["part"] == "notes" and not (tied or trained):
         found |= {f"named_{size:02d}_{who}_{kind}": value for size in STUDY.BATCHES
                   for who in ("batch", "stranger") for kind in STUDY.FIELDS}
-        found |= {"control_fields": 0.0, "control_told_one": 0.0}
     if setting["part"] == "classes":
         found |= {f"{stem}_{key}": value for stem in stems for key in ("class", "guess_class")}
         found |= {f"set_{size:02d}": value for size in STUDY.BATCHES} | {"ordered": value}
@@ -97,6 +99,7 @@ def test_the_control_reads_another_note_and_a_falsified_answer_is_a_false_claim(
 
 def test_one_false_claim_spoils_its_draw_and_no_other():
     results = [(trial, invented(trial)) for trial in STUDY.trials() if trial["part"] == "width"]
+    assert STUDY.false_claims(results).interval == proportion_interval(0, 20)
     results[3][1]["02_false"] = 2
     item = STUDY.false_claims(results)
     assert item.runs == tuple(float(seed == results[3][0]["seed"]) for seed in STUDY.SEEDS)
