@@ -270,7 +270,7 @@ def commonest_words(n: int) -> Tensor:
 # --- From trials to evidence ------------------------------------------------------------------
 
 
-DRAWS = len(SEEDS)
+DRAWS = 4
 """How many seeds the conditions beside those of the new model have: fewer where time is short."""
 
 
