@@ -78,12 +78,12 @@ def test_no_trial_is_asked_for_twice_and_the_record_holds_what_they_give():
 @pytest.mark.parametrize(("classes", "part", "size"), [
     (None, "all", 1), (None, "blocks", 2), (STUDY.CLASSES, "all", 1), (STUDY.CLASSES, "blocks", 2)])
 def test_a_rerun_repeats_the_record(classes, part, size):
-    net = STUDY.training_part(STUDY.model(4, classes=classes), part, 4)
-    scores = STUDY.scored(net, STUDY.victims(4)[:size], 4, 1)
+    net = STUDY.training_part(STUDY.model(3, classes=classes), part, 3)
+    scores = STUDY.scored(net, STUDY.victims(3)[:size], 3, 1)
     head = "class_" if classes else ""
     recorded = RECORDED[f"fields_{head}{part}_new_{size:02d}_steps_1"]
     live = np.mean([scores[kind] for kind in STUDY.FIELDS])
-    assert live == pytest.approx(recorded.runs[4], abs=0.13)  # one field of eight may turn over
+    assert live == pytest.approx(recorded.runs[3], abs=0.13)  # one field of eight may turn over
     assert scores["false"] == 0
 
 
