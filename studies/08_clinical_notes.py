@@ -65,8 +65,7 @@ def trials() -> list[dict]:
     settings += [{"part": "classes", "trained": trained} for trained in (False, True)]
     settings += [{"part": "width", "width": width} for width in WIDTHS]
     settings += [{"part": "rank"}, {"part": "real"}]
-    return [{**setting, "seed": seed} for seed in SEEDS for setting in settings
-            if seed < draws_of(setting)]
+    return [{**setting, "seed": seed} for seed in SEEDS for setting in settings]
 
 
 def run(setting: Mapping) -> dict:
@@ -268,16 +267,6 @@ def commonest_words(n: int) -> Tensor:
 
 
 # --- From trials to evidence ------------------------------------------------------------------
-
-
-DRAWS = 4
-"""How many seeds the conditions beside those of the new model have: fewer where time is short."""
-
-
-def draws_of(setting: Mapping) -> int:
-    """How many seeds a condition has."""
-    new = setting["part"] == "notes" and not (setting["tied"] or setting["trained"])
-    return len(SEEDS) if new else DRAWS
 
 
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
