@@ -59,6 +59,13 @@ def test_there_are_eighty_diagnoses_with_a_code_of_their_own_and_eight_forms_a_s
     assert all(len(set(names)) == len(names) for names in (grammar.FIRST_NAMES, grammar.LAST_NAMES))
 
 
+def test_the_vocabulary_has_about_fifteen_hundred_words_and_every_name_is_one_of_them():
+    words = notes.vocabulary()
+    assert 1450 <= len(words) <= 1600 and len(set(words)) == len(words)
+    assert words[:3] == notes.SPECIAL
+    assert {*grammar.FIRST_NAMES, *grammar.LAST_NAMES} <= set(words)
+
+
 def test_the_class_of_a_note_is_the_specialty_of_its_diagnosis():
     for note in CORPUS.notes:
         name = notes.to_text(note.field("diagnosis"), CORPUS.words).split(" (")[0]

@@ -61,6 +61,7 @@ def test_an_empty_guess_scores_nothing():
 
 @pytest.mark.parametrize("call", [
     lambda: verbatim(TRUTH[:1], TRUTH), lambda: token_f1(TRUTH[0], TRUTH[0]),
+    lambda: fields_named(TRUTH[0], TRUTH[:0], []),
     lambda: align(TRUTH[:, :3], TRUTH), lambda: fields_read(TRUTH, TRUTH, SPANS[:1]),
     lambda: fields_read(TRUTH, TRUTH, [SPANS[0], SPANS[1][:1]])])
 def test_bad_input_is_named(call):

@@ -104,8 +104,32 @@ def test_a_tied_head_is_the_table_itself():
     assert net.tokens.weight.grad.any(1).all(), "the head moves every row"
 
 
+def test_a_classifier_scores_the_mean_over_the_words_and_not_the_padding():
+    net, tokens = small(classes=4), words(2)
+    tokens[0, 5:] = PAD
+    scores = net(tokens)
+    assert scores.shape == (2, 4)
+    alone = net.norm(net.blocks(net.embed(tokens[:1, :5])))[0].mean(0)
+    torch.testing.assert_close(scores[0], net.head(alone))
+    cross_entropy(scores, torch.tensor([0, 3])).backward()
+    assert not net.tokens.weight.grad[PAD].any()
+    assert net(torch.zeros(1, 12, dtype=torch.long)).isfinite().all(), "an empty note"
+
+
+def test_a_classifier_learns_and_its_head_trains_whatever_is_frozen():
+    tokens, targets = words(4), torch.tensor([0, 1, 2, 1])
+    net = small(classes=3)
+    training = LocalTraining(1e-2, 60, optimiser="adam")
+    update = train_on(net, tokens, targets, training, generator=generator(0))
+    net.load_state_dict(dict(update.after))
+    assert cross_entropy(net(tokens), targets) < 0.2
+    for part in (blocks_only(net), with_adapters(net, generator(1), rank=2)):
+        assert part.head.weight.requires_grad and not part.tokens.weight.requires_grad
+
+
 @pytest.mark.parametrize("call", [
-    lambda: small(width=18), lambda: with_adapters(small(), generator(0), rank=0)])
+    lambda: small(width=18), lambda: with_adapters(small(), generator(0), rank=0),
+    lambda: small(classes=1), lambda: small(classes=3, tied=True)])
 def test_bad_input_is_named(call):
     with pytest.raises(ValueError, match=r"given, expected"):
         call()

@@ -1,11 +1,13 @@
-"""A small causal transformer that completes notes, and which of its weights a hospital trains.
+"""A small causal transformer that completes or classifies notes, and what of it a hospital trains.
 
 The layout is that of GPT-2: token embedding plus learned position, blocks that normalise before
-they attend and before they compute, a last norm and a head that scores every word of the
-vocabulary. Word ``t`` sees words up to ``t`` and predicts word ``t + 1``.
+they attend and before they compute, a last norm. Word ``t`` sees words up to ``t``. To complete, a
+head scores every word of the vocabulary as word ``t + 1``. To classify, a head scores the classes
+once, from the mean over the words of the note.
 
-A federation may train all weights, the blocks alone with the embeddings and the head frozen
-(:func:`blocks_only`), or small adapters beside frozen weights (:func:`with_adapters`).
+A federation may train all weights, the blocks alone with the embeddings frozen
+(:func:`blocks_only`), or small adapters beside frozen weights (:func:`with_adapters`). A head over
+words is then frozen too. A head over classes is new to the task, so it trains in each case.
 """
 
 from __future__ import annotations
@@ -87,24 +89,36 @@ class Block(nn.Module):
 
 
 class NoteModel(nn.Module):
-    """Words in, scores of the next word out; see :func:`note_model`."""
+    """Words in, scores of the next word or of the note's class out; see :func:`note_model`."""
 
     def __init__(self, vocabulary: int, length: int, width: int, heads: int, blocks: int,
-                 tied: bool):
+                 tied: bool, classes: int | None):
         super().__init__()
+        self.classifies = classes is not None
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
-        self.head = None if tied else nn.Linear(width, vocabulary, bias=False)
+        if self.classifies:
+            self.head = nn.Linear(width, classes)
+        else:
+            self.head = None if tied else nn.Linear(width, vocabulary, bias=False)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What enters the first block: shapes (n, length) to (n, length, width)."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         return self.tokens(tokens) + self.positions(places)
 
+    def features(self, tokens: Tensor) -> Tensor:
+        """What enters a head over classes: the mean over the words of each note, (n, width)."""
+        found = self.norm(self.blocks(self.embed(tokens)))
+        words = (tokens != PAD)[..., None]
+        return (found * words).sum(1) / words.sum(1).clamp(min=1)
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """Scores, (n, vocabulary, length): the order that ``cross_entropy`` expects."""
+        """Scores (n, vocabulary, length), as ``cross_entropy`` expects them, or (n, classes)."""
+        if self.classifies:
+            return self.head(self.features(tokens))
         found = self.norm(self.blocks(self.embed(tokens)))
         weight = self.tokens.weight if self.head is None else self.head.weight
         return linear(found, weight).transpose(1, 2)
@@ -112,19 +126,24 @@ class NoteModel(nn.Module):
 
 def note_model(
     generator: torch.Generator, *, vocabulary: int, length: int = 64, width: int = 64,
-    heads: int = 4, blocks: int = 2, tied: bool = False,
+    heads: int = 4, blocks: int = 2, tied: bool = False, classes: int | None = None,
 ) -> NoteModel:
     """A model for notes of at most ``length`` tokens; weights drawn as for GPT-2.
 
-    ``tied``: the head is the token embedding itself (Press and Wolf, 2017, arXiv:1608.05859).
-    Input (n, up to length) token numbers, int64; output (n, vocabulary, as many).
+    Input (n, up to length) token numbers, int64. It completes, with output (n, vocabulary, as
+    many), or classifies into ``classes``, with output (n, classes). ``tied``: the head over words
+    is the token embedding itself (Press and Wolf, 2017, arXiv:1608.05859).
 
-    Raises ``ValueError`` if ``width`` is not a multiple of ``heads``.
+    Raises ``ValueError`` if ``width`` is not a multiple of ``heads``, for fewer than two classes,
+    or for a tied head over classes.
     """
     if width % heads:
         raise ValueError(f"width: {width} given, expected a multiple of heads ({heads})")
+    if classes is not None and (classes < 2 or tied):
+        raise ValueError(f"classes, tied: {classes}, {tied} given, expected None, or two or more "
+                         "classes with a head of their own")
     with isolated_rng(generator):
-        model = NoteModel(vocabulary, length, width, heads, blocks, tied)
+        model = NoteModel(vocabulary, length, width, heads, blocks, tied, classes)
         for module in model.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -134,22 +153,24 @@ def note_model(
 
 
 def blocks_only(model: NoteModel) -> NoteModel:
-    """A copy of which only the blocks and the last norm train; embeddings and head are frozen."""
+    """A copy with frozen embeddings: blocks and last norm train, and a head over classes."""
     part = copy.deepcopy(model)
     for module in (part.tokens, part.positions, part.head):
         if module is not None:
-            module.requires_grad_(False)
+            module.requires_grad_(module is part.head and part.classifies)
     return part
 
 
 def with_adapters(model: NoteModel, generator: torch.Generator, *, rank: int = 8) -> NoteModel:
-    """A copy of which nothing trains but low-rank adapters beside each ``attend`` layer.
+    """A copy of which adapters beside each ``attend`` layer train, and a head over classes.
 
     Raises ``ValueError`` for a rank below 1.
     """
     if rank < 1:
         raise ValueError(f"rank: {rank} given, expected 1 or more")
     part = copy.deepcopy(model).requires_grad_(False)
+    if part.classifies:
+        part.head.requires_grad_(True)
     with isolated_rng(generator):
         for block in part.blocks:
             block.attend = LowRank(block.attend, rank).to(block.attend.weight)

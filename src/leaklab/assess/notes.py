@@ -26,12 +26,18 @@ def tokens(notes: Sequence[Note], device: torch.device | str = "cpu") -> Tensor:
     return torch.tensor(data.padded(notes)).to(device)
 
 
-def sent(model: NoteModel, inputs: Tensor, training: LocalTraining, seed: int) -> View:
+def sent(model: NoteModel, inputs: Tensor, training: LocalTraining, seed: int,
+         classes: Tensor | None = None) -> View:
     """What a server sees of a hospital that trains on these notes, (n, length), and no others.
 
-    The targets are the notes themselves, so no labels are known.
+    The targets are the notes themselves, or their ``classes``, (n,), where the model classifies.
+    Either way no labels are known. Raises ``ValueError`` for classes that the model does not take.
     """
-    update = train_on(model, inputs, next_words(inputs), training,
+    if (classes is not None) != model.classifies:
+        raise ValueError(f"classes: {'none' if classes is None else len(classes)} given, expected "
+                         "one a note for a model that classifies, and none for one that completes")
+    targets = next_words(inputs) if classes is None else classes
+    update = train_on(model, inputs, targets, training,
                       generator=generator(seed, "local training"))
     return View(SERVER, "update", update.before, update.after, ("hospital",), (len(inputs),),
                 Knowledge(training))

@@ -9,36 +9,64 @@ medical advice.
 from __future__ import annotations
 
 _FIRST = """
-Aaron Abigail Adam Adele Agnes Ahmed Aisha Alan Albert Alice Amir Amy Ana Andrew Angela Anita Anna
-Anton Arjun Arthur Astrid Barbara Beatrice Benjamin Bernard Bianca Boris Brenda Bruno Camila Carl
-Carmen Caroline Cecilia Chloe Clara Claire Colin Conrad Daniel David Dawit Deborah Diana Diego
-Dmitri Dolores Dorothy Edith Edward Elena Elias Elizabeth Emil Emma Enrique Erik Esther Eva Farid
-Fatima Felix Fiona Florence Frances Frank Gabriel George Gloria Grace Gustav Hana Harold Hassan
-Hector Helen Henry Hugo Ibrahim Ida Igor Ines Irene Isaac Ivan Jack Jacob James Jane Javier Joan
-Joel Johan Jonas Joseph Judith Julia Kamal Karen Kenji Kevin Klara Lars Laura Leila Leon Lena
-Lucas Lucy Magda Marcus Maria Martin Mary Mei Michael Miriam Mohamed Monica Nadia Nathan Nina Noah
-Nora Olga Oliver Omar Oscar Pablo Patricia Paul Peter Priya Rachel Rafael Ramon Rita Robert Rosa
-Ruth Samuel Sara Simon Sofia Stefan Susan Tariq Teresa Thomas Vera Victor Walter Wei Yusuf Zara
+Aaron Abigail Adam Adele Adrian Agatha Agnes Ahmed Aisha Alan Albert Alejandro Alexei Alice Alina
+Alma Amara Amelia Amir Amy Ana Andrea Andrew Angela Anita Anna Anton Antonia April Arjun Arthur
+Arturo Astrid Audrey Ayesha Barbara Basil Beatrice Bela Benedict Benjamin Bernadette Bernard Bertha
+Bettina Bianca Bilal Blanca Boris Brenda Bridget Bruce Bruno Camila Carl Carla Carmen Caroline
+Cecilia Cedric Celia Charles Chloe Christina Claire Clara Clement Colin Conrad Cora Cyril Dalia
+Damian Daniel Daphne Darius David Dawit Deborah Delia Derek Diana Diego Dina Dmitri Dolores Dominic
+Donna Dorothy Edgar Edith Edmund Edward Eileen Eleanor Elena Elias Elizabeth Ellen Elsa Emil Emilio
+Emma Emmanuel Enrique Eric Erik Ernest Erwin Estelle Esther Eugene Eva Evelyn Fabian Farid Fatima
+Felix Fernando Fiona Flora Florence Frances Francis Frank Franz Frida Gabriel Gavin George Geraldine
+Gilbert Gita Gloria Grace Greta Guido Gustav Hamid Hana Hanna Harold Harriet Harvey Hassan Hector
+Heidi Helen Henry Herbert Hilda Hiro Holly Howard Hugh Hugo Ibrahim Ida Igor Imran Ines Ingrid Irene
+Iris Isaac Ivan Jack Jacob James Jane Jasmine Javier Jerome Joan Joanna Joel Johan Jonas Jorge
+Joseph Josephine Juan Judith Julia Kamal Karen Karim Karl Katya Kavita Kenji Kevin Klara Lars Laura
+Lawrence Layla Leila Lena Leon Leonard Leticia Lila Linda Louis Lucas Lucy Lydia Mabel Magda Malcolm
+Marcus Margaret Maria Marina Martha Martin Mary Matteo Maurice Maya Mei Michael Milan Mira Miriam
+Mohamed Mona Monica Nadia Naomi Natalie Nathan Neil Nikolai Nils Nina Noah Noor Nora Olga Oliver
+Olivia Omar Oscar Oskar Otto Pablo Paloma Patricia Paul Paulina Peter Petra Philip Priya Quentin
+Rachel Rafael Rahul Ralph Ramon Raymond Rebecca Renata Rita Robert Roland Ronald Rosa Roxana Rupert
+Ruth Sabina Salma Samir Samuel Sandra Sara Sergio Sigrid Silvia Simon Sofia Sonia Stefan Stella
+Sunil Susan Sylvia Tamara Tariq Tatiana Teresa Theo Thomas Tobias Tomas Uma Ursula Valentina Vera
+Victor Vikram Vincent Viola Virginia Walter Wanda Wei Wilma Xavier Yara Yolanda Yuki Yusuf Zara Zoe
 """
 
 _LAST = """
-Abbott Acosta Adams Ahmad Akhtar Alvarez Andersen Armstrong Arnold Ashby Bailey Baker Banerjee
-Barnes Barros Bauer Bell Bennett Berg Bianchi Blake Bose Boyd Bradley Braun Brennan Brooks Bryant
-Burke Burns Butler Byrne Cabrera Campbell Cardoso Carlson Carpenter Carr Castillo Chandra Chang
-Chapman Chen Clarke Cole Collins Conti Cooper Costa Cox Craig Cruz Cunningham Dalton Das Davies Dean
-Delgado Desai Diaz Dixon Doyle Dubois Duffy Duncan Dunn Duran Eriksen Escobar Evans Fernandez
-Ferrari Fischer Fletcher Flores Foster Fowler Fraser Fuchs Fuentes Gallagher Garcia Gardner Gibson
-Gomez Gonzalez Gordon Graham Greco Griffin Gupta Gutierrez Haddad Hall Hamilton Hansen Harper Harris
-Harvey Hassani Hayes Henderson Hernandez Herrera Hill Hoffmann Holm Howard Hudson Hughes Hunt
-Hussain Ito Iyer Jain Jansen Jenkins Jensen Johnson Jones Kapoor Kato Kaur Kelly Kennedy Khan Kim
-Klein Knight Kovacs Kowalski Kumar Lambert Lane Larsen Lawson Lee Lehmann Leone Lewis Lindgren Lopez
-Lund Lynch Maier Malik Mancini Marino Marsh Mason Medina Mehta Meyer Miller Mills Mohan Molina Moore
-Morales Moran Moreau Morgan Morris Murphy Murray Nair Navarro Nelson Neumann Nguyen Nielsen Nolan
-Novak Oakley Okafor Olsen Ortega Ortiz Osborne Owens Palmer Park Patel Pearce Pereira Perez Perry
-Petersen Pham Phillips Pierce Popov Porter Powell Price Quinn Rahman Ramirez Rao Reid Reyes Richter
-Rivera Robinson Rossi Roy Ruiz Russo Ryan Sanchez Santos Sato Schmidt Schneider Sharma Shaw Silva
-Singh Sloan Soto Spencer Stein Suzuki Tanaka Torres Tran Tucker Turner Vargas Vega Wagner Wallace
-Walsh Wang Ward Watanabe Weber Wells White Williams Wood Wright Wu Yamada Yang Young Zhang Zimmer
+Abbott Acheson Acosta Adams Adler Aguilar Ahmad Akhtar Albright Allen Alvarez Ames Andersen Andrade
+Archer Arias Armstrong Arnold Ashby Atkins Avery Ayala Bailey Baker Baldwin Ballard Banerjee Barnes
+Barrett Barros Barton Bates Bauer Becker Bell Bender Bennett Benson Berg Bergman Bianchi Bishop
+Blake Blanco Bloom Bolton Bond Bose Bowen Boyd Bradley Brandt Braun Brennan Briggs Brock Brooks
+Bryant Burgess Burke Burns Bush Butler Byrd Byrne Cabrera Calderon Caldwell Cameron Campbell Cannon
+Cardoso Carlson Carpenter Carr Carver Casey Castillo Cervantes Chambers Chandra Chang Chapman Chavez
+Chen Chowdhury Christensen Clarke Clayton Cole Coleman Collins Conti Conway Cooper Correa Costa Cox
+Craig Crawford Cross Cruz Cunningham Curtis Dalton Daly Daniels Das Davies Dawson Dean Decker
+Delgado Dempsey Desai Dhillon Diaz Dietrich Dixon Dominguez Donovan Doyle Drake Dubois Duffy Duncan
+Dunn Duran Eaton Ebert Ellis Engel Erickson Eriksen Escobar Espinoza Estrada Evans Farrell Faulkner
+Fernandez Ferrari Figueroa Finch Fischer Fitzgerald Fleming Fletcher Flores Forbes Foster Fowler
+Franco Fraser French Fritz Frost Fuchs Fuentes Fujita Gallagher Galvan Garcia Gardner Garrett Gates
+Gibson Gill Glover Gomez Gonzalez Goodwin Gordon Gould Graham Grant Graves Greco Griffin Grover
+Guerra Gupta Gutierrez Haas Haddad Hahn Hale Hall Hamilton Hammond Hansen Hardy Harper Harris
+Hartmann Harvey Hassani Hayashi Hayes Heath Henderson Hendricks Hernandez Herrera Hill Hinton Hobbs
+Hoffmann Hogan Holland Holm Holt Hoover Horn Horvath Howard Huber Hudson Hughes Hunt Hurst Hussain
+Ibarra Ingram Ishikawa Ito Iyer Jacobs Jain Jankowski Jansen Jenkins Jensen Jimenez Johansson
+Johnson Jones Joshi Juarez Kaplan Kapoor Kato Kaur Keane Keller Kelly Kemp Kennedy Kerr Khan Kim
+Kimura Klein Knight Koch Kovacs Kowalski Kramer Krause Kruger Kumar Lambert Lane Lang Larkin Larsen
+Lawson Leblanc Lee Lehmann Leon Leone Lewis Lindberg Lindgren Lloyd Logan Lopez Lozano Lucas Lund
+Lynch Mackenzie Madsen Maier Maldonado Malik Mancini Mann Marino Marquez Marsh Mason Maxwell Medina
+Mehta Mercer Meyer Miller Mills Miranda Mitchell Mohan Molina Montoya Moore Morales Moran Moreau
+Morgan Morris Moss Mueller Murphy Murray Nair Nakamura Navarro Neal Nelson Neumann Newman Nguyen
+Nichols Nielsen Nolan Norris Novak Oakley Ochoa Okafor Oliveira Olsen Ortega
+Ortiz Osborne Osman Otero Owens Palmer Park Parsons Pascal Patel Payne Pearce Pena Pereira Perez
+Perry Peters Petersen Pham Phillips Pierce Pinto Pollard Popov Porter Powell Prakash Price Quinn
+Quintero Rahman Ramirez Ramsey Rao Rasmussen Reddy Reeves Reid Reyes Rhodes Richter Rios Rivera
+Robinson Rocha Rosenberg Ross Rossi Rowe Roy Ruiz Russo Ryan Saito Salazar Sanchez Sandoval Santos
+Sato Sawyer Schmidt Schneider Schultz Serrano Sethi Shah Sharma Shaw Silva Simmons Sinclair Singh
+Skinner Sloan Snyder Solis Sorensen Soto Spencer Stanton Stein Stokes Stone Strand Sutton Suzuki
+Swanson Tanaka Tate Thornton Tiwari Toledo Torres Tran Travis Trujillo Tucker Turner Underwood
+Valdez Varga Vargas Vaughn Vega Velasco Vogel Wade Wagner Wallace Walsh Walters Wang Ward Warren
+Watanabe Weaver Webb Weber Wells Wheeler Whitaker White Williams Winkler Winters Wolf Wood Wright Wu
+Yamada Yang Yilmaz York Young Zamora Zhang Ziegler Zimmer
 """
 
 _MONTHS = ("January February March April May June July August September October November "

@@ -54,8 +54,8 @@ def fields_read(guess: Tensor, truth: Tensor, spans: Spans) -> dict[str, Tensor]
     """For each kind of field, whether its tokens stand in the guess as they do in the note.
 
     In their order and side by side, at any place. Shapes: ``guess`` and ``truth`` (n, length);
-    one result (n,) a kind, float64. Raises ``ValueError`` for different shapes, for another
-    number of spans than notes, or where notes differ in their kinds of field.
+    one result (n,) a kind, float64. Raises ``ValueError`` for different shapes, for no notes, for
+    another number of spans than notes, or where notes differ in their kinds of field.
     """
     _require_alike(guess, truth)
     return _by_kind(truth, spans, lambda row, field: _runs(guess[row].tolist(), field))
@@ -72,8 +72,9 @@ def fields_named(tokens: Tensor, truth: Tensor, spans: Spans) -> dict[str, Tenso
 
 
 def _by_kind(truth: Tensor, spans: Spans, holds) -> dict[str, Tensor]:
-    if len(spans) != len(truth):
-        raise ValueError(f"spans: {len(spans)} given, expected {len(truth)}, one list a note")
+    if len(spans) != len(truth) or not len(truth):
+        raise ValueError(f"spans: {len(spans)} given for {len(truth)} notes, expected one list a "
+                         "note, for one note or more")
     kinds = sorted({kind for kind, _, _ in spans[0]})
     found: dict[str, list[bool]] = {kind: [] for kind in kinds}
     for row, (note, marked) in enumerate(zip(truth.tolist(), spans, strict=True)):
