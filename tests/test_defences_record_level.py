@@ -14,6 +14,7 @@ from leaklab.defences.record_level import (
     auc_ceiling,
     epsilon_of,
     noise_for,
+    ranking_ceiling,
 )
 from leaklab.federation import Hospital, fed_avg
 from leaklab.models import mlp
@@ -88,6 +89,19 @@ def test_the_ceiling_is_the_area_of_the_best_test():
     area = roc_auc_score(np.repeat([1, 0], 40_000), scores)
     assert auc_ceiling(1.3) == pytest.approx(area, abs=0.005)
     assert auc_ceiling(0) == 0.5
+
+
+def test_changing_places_is_told_more_often_than_presence_and_no_more_than_the_ranking_ceiling():
+    """A hospital of one: of two patients with opposite gradients, one of norm C lies there."""
+    mu, draw = 0.9, generator("places")
+    one = torch.tensor([1.0], dtype=torch.float64)
+    released = torch.stack([RecordLevel(1.0, noise_for(mu, 1)).mean(one[None], draw)
+                            for _ in range(20_000)])
+    ranked = float(((released @ one) > (released @ -one)).double().mean())
+    assert ranked == pytest.approx(ranking_ceiling(mu), abs=0.01)
+    assert ranked > auc_ceiling(mu) + 0.04
+    with pytest.raises(ValueError, match="mu: "):
+        ranking_ceiling(-1)
 
 
 def test_noise_composes_over_releases():

@@ -142,9 +142,23 @@ def epsilon_of(mu: float, delta: float) -> float:
 def auc_ceiling(mu: float) -> float:
     r"""The most that any attack on ``mu``-GDP reaches in AUC, :math:`\Phi(\mu/\sqrt 2)`.
 
-    No test beats telling :math:`N(0, 1)` from :math:`N(\mu, 1)`, so no ROC curve lies above the
-    one of that test, whose area this is.
+    Of telling whether one record was there, all others alike: no test beats telling
+    :math:`N(0, 1)` from :math:`N(\mu, 1)`, so no ROC curve lies above the one of that test, whose
+    area this is. Where a non-member leaves its place to another record, two differ, and an AUC over
+    members and non-members of one training run is bounded by :func:`ranking_ceiling`.
     """
     if mu < 0:
         raise ValueError(f"mu: {mu} given, expected 0 or more")
     return float(ndtr(mu / math.sqrt(2)))
+
+
+def ranking_ceiling(mu: float) -> float:
+    r"""The most often that any attack ranks a member above a non-member, :math:`\Phi(\mu)`.
+
+    Of a training run on a fixed number of records, dealt so that the two might as well have changed
+    places. That exchange moves a sum of clipped gradients by up to 2C where the presence of one
+    record moves it by C, so it is hidden by ``2 * mu``-GDP; and who guesses which of two equally
+    likely normal distributions at a distance of :math:`2\mu` a value comes from is right with
+    probability :math:`\Phi(\mu)` at best. Raises ``ValueError`` for a mu below 0.
+    """
+    return auc_ceiling(math.sqrt(2) * mu)

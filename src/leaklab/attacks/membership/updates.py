@@ -11,8 +11,9 @@ part has left its own gradient :math:`g` in it, once over :math:`n`. Three stati
     The likelihood-ratio test of Leemann et al. (2023, arXiv:2306.07273), for gradients that are
     Gaussian with a mean and covariance known from public records.
 :func:`whitened`
-    This package's own variant of it: the same covariance, ridged so that few public records
-    suffice, and a cosine in place of a p-value.
+    The matched filter for a record in a mean of records, which Azize and Basu (2024,
+    arXiv:2402.10065) derive as the covariance attack; here this package's own variant, with
+    second moments in place of the covariance, ridged so that few public records suffice.
 
 Threat model: a passive observer of a ``View`` with two ends, who knows the model, holds the record
 it asks about with its label, and for the last two holds public records of the same kind, none of
@@ -77,9 +78,10 @@ def whitened(
     m equations is solved, so p may be large.
 
     Shapes: gradients (n, p), public_gradients (m, p); update (p,), giving (n,), or (C, p), giving
-    (C, n). Not published in this form: to weigh by the covariance of public gradients is the step
-    of :func:`glir`; the ridge, and a filter in place of a p-value, are ours. Raises ``ValueError``
-    for other columns, no public gradients, or a ridge that is not above 0.
+    (C, n). Published for means of records, with the mean taken out of gradient and update, as the
+    covariance attack (Azize and Basu, 2024, arXiv:2402.10065); second moments, which treat the mean
+    as one more common direction, the ridge and the division are ours. Raises ``ValueError`` for
+    other columns, no public gradients, or a ridge that is not above 0.
     """
     records, sent = _matched(gradients, update)
     inner = _inner_products(records, sent, public_gradients, ridge, noise)
