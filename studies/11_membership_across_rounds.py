@@ -381,7 +381,7 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
         interval=interval, interval_kind=kind, baseline=baseline, baseline_kind=whose, runs=runs,
         seeds=(SEEDS if setting["part"] == "looks" else FEWER), data=data.provenance,
         data_sha256=data.sha256, scale="fast", version=leaklab.__version__,
-        setting=conditions_of(setting, name), clusters=len(np.unique(data.patients)),
+        setting=conditions_of(setting, name),
         view=None if name in NO_ATTACK else OBSERVERS[name.split("_")[0]],
         privacy_unit=None if name in NO_ATTACK else "record",
         defence="clipping and noise for each record" if setting["part"] == "privacy" else None)
