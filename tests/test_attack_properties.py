@@ -130,6 +130,15 @@ def test_what_moved_is_the_gradient_of_one_step_and_a_released_model_did_not_mov
         moved(net, View(PUBLIC, "released model", None, view.after, ("A",)))
 
 
+def test_few_hospitals_have_fewer_directions_than_hospitals():
+    updates, holds = torch.randn(8, 50, generator=generator(0)), [True, False] * 4
+    classifier = property_classifier(updates, holds)
+    spread = classifier[0].transform(updates.double().numpy()).std(0, ddof=1)
+    assert spread == pytest.approx(np.ones(7))  # an eighth would be rounding, blown up
+    with pytest.raises(ValueError, match="components: 0 given"):
+        property_classifier(updates, holds, components=0)
+
+
 @pytest.mark.parametrize("holds", [[True] * 4, [False] * 4, [True, False], []])
 def test_a_property_that_all_have_or_answers_of_another_number_are_refused(holds):
     with pytest.raises(ValueError, match="hospitals have the property, expected one entry"):

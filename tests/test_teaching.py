@@ -446,8 +446,8 @@ WRONG = {
     "most_fitting": {
         "product, not divided": lambda g, u: int((g @ u).argmax()),
         "size of the cosine": lambda g, u: int((g @ u / g.norm(dim=1)).abs().argmax()),
-        "least distance": lambda g, u: int((g + u).norm(dim=1).argmin()),
-        "first of two": lambda g, u: int(torch.cosine_similarity(g[:2], u[None]).argmax()) * 0,
+        "least distance": lambda g, u: int((g - u).norm(dim=1).argmin()),
+        "two values only": lambda g, u: int(torch.cosine_similarity(g[:2], u[None]).argmax()),
         "least": lambda g, u: int((g @ u / g.norm(dim=1)).argmin()),
     },
     "break_even": {

@@ -59,13 +59,16 @@ def property_classifier(updates: Tensor, holds: Sequence[bool],
     scaled to unit variance. Parameters are not scaled one by one: those that hardly move, such as
     the weights of a neuron that is off for everybody, would be blown up to the size of the others.
 
-    Raises ``ValueError`` where the lengths differ, or one of the two kinds is missing.
+    Raises ``ValueError`` where the lengths differ, one of the two kinds is missing, or
+    ``components`` are fewer than one.
     """
     holds = np.asarray(holds, dtype=bool)
     if holds.shape != (len(updates),) or holds.all() or not holds.any():
         raise ValueError(f"holds: {int(holds.sum())} of {holds.size} hospitals have the property, "
                          f"expected one entry for each of {len(updates)} updates, of both kinds")
-    components = min(components, *updates.shape)
+    if components < 1:
+        raise ValueError(f"components: {components} given, expected one or more")
+    components = min(components, len(updates) - 1, updates.shape[1])  # n centred rows span n - 1
     pipeline = make_pipeline(PCA(components, whiten=True, svd_solver="full"),
                              LogisticRegression(C=0.1, max_iter=1000))
     return pipeline.fit(updates.cpu().double().numpy(), holds)

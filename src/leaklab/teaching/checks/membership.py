@@ -87,12 +87,12 @@ def best_area(attempt: Callable) -> None:
 def most_fitting(attempt: Callable) -> None:
     """Check ``attempt(gradients, update)``: tensors (values, parameters) and (parameters,)."""
     run_cases(attempt, [
-        Case((tensor([[1.0, 0.0], [0.0, 2.0]]), tensor([3.0, 1.0])), 0,
-             "The update points along the first gradient."),
+        Case((tensor([[10.0, 1.0], [1.0, 1.0]]), tensor([1.0, 0.1])), 0,
+             "The update points along the first gradient, though the second is nearer to it."),
         Case((tensor([[1.0, 0.5], [6.0, -1.0]]), tensor([2.0, 1.0])), 0,
              "The second is longer, so its product is larger, but the first points the same way."),
-        Case((tensor([[2.0, 2.0], [-1.0, 3.0], [-3.0, -1.0]]), tensor([-1.0, 3.0])), 1,
-             "Try all values: the second points the very same way."),
+        Case((tensor([[2.0, 2.0], [-1.0, 3.0], [-3.0, -1.0]]), tensor([-6.0, -2.0])), 2,
+             "Try all values: the third points the very same way."),
         Case((tensor([[1.0, 1.0], [-1.0, -0.1]]), tensor([-1.0, -1.0])), 1,
              "Against the update is no fit: do not take the size of the cosine."),
     ])
