@@ -14,7 +14,7 @@ FLOORS = (
     ("leaklab.data",),
     ("leaklab.models", "leaklab.transformer", "leaklab.metrics", "leaklab.prior"),
     ("leaklab.defences",),
-    ("leaklab.federation",),
+    ("leaklab.federation", "leaklab.schedule", "leaklab.stack"),
     ("leaklab.flower", "leaklab.attacks", "leaklab.bounds"),
     ("leaklab.evidence", "leaklab.plots"),
     ("leaklab.assess",),

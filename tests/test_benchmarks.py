@@ -3,6 +3,7 @@
 import datetime
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import figures  # noqa: E402
 import gradient_matching as bench  # noqa: E402
+import membership as bench_membership  # noqa: E402
+import shadow_models as bench_shadows  # noqa: E402
 import tune_gradient_matching as tune  # noqa: E402
 from peers.stopwatch import Trace, decibels  # noqa: E402
 
@@ -121,3 +124,55 @@ def test_both_sides_are_given_the_gradient_of_the_batch():
     for (name, observed), slope in zip(bench.mean_gradient(network, view).items(), slopes,
                                        strict=True):
         torch.testing.assert_close(observed, slope, atol=1e-5, rtol=1e-3, msg=name)
+
+
+# --- Shadow models, and membership ----------------------------------------------------------
+
+
+def test_a_stack_of_shadow_models_is_as_fast_as_claimed():
+    recorded = json.loads(bench_shadows.RESULT.read_text())
+    assert set(recorded["figures"]) == set(bench_shadows.ROWS)
+    for name, found in recorded["ratio"].items():
+        assert found["loop"] >= (6 if name.startswith("MLP") else 1), name
+
+
+def test_the_loop_trains_what_the_stack_trains():
+    row = bench_shadows.ROWS["MLP 22-64-64-2, batch 16"]
+    rng = torch.Generator().manual_seed(0)
+    inputs = torch.randn(40, *row.shape, generator=rng)
+    targets = torch.randint(2, (40,), generator=rng)
+    members = bench_shadows.paired_members(bench_shadows.SAMPLE, 40, rng)
+    row = replace(row, models=bench_shadows.SAMPLE, epochs=1)
+    stack = bench_shadows.new_stack(row.make, row.models, rng)
+    bench_shadows.in_loop(row, stack, inputs, targets, members)  # leaves its last model
+    trained = bench_shadows.train_stack(stack, inputs, targets, members, row.training,
+                                        bench_shadows.generator("training"), epochs=1)
+    last = bench_shadows.state_of(trained, row.models - 1)
+    for name, tensor in stack.model.state_dict().items():
+        torch.testing.assert_close(last[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_membership_is_as_strong_as_its_peers_and_as_fast_as_claimed():
+    recorded = json.loads(bench_membership.RESULT.read_text())
+    table = recorded["figures"]["Cleveland"]
+    assert recorded["ratio"]["Cleveland"] == bench_membership.ratio(table)
+    assert "sacroml 2.0.1, privacy-meter 1.0.1" in recorded["peer"]
+    assert table["LiRA"]["seconds"] <= 5
+    assert table["LiRA"]["AUC"] >= 0.74
+    assert table["LiRA"]["TPR"] >= 8 * table["loss threshold"]["TPR"]
+    for peer in bench_membership.PEERS:
+        assert recorded["ratio"]["Cleveland"][peer] >= 10
+        for what in ("AUC", "TPR"):
+            error = table[peer][f"{what}, error against LiRA"]
+            assert table["LiRA"][what] >= table[peer][what] - 2 * error, (peer, what)
+
+
+def test_figures_are_means_over_targets_with_the_error_of_the_paired_difference():
+    runs = [{"LiRA": {"AUC": a, "TPR": 0.1, "seconds": 1.0},
+             "sacroml": {"AUC": b, "TPR": 0.1, "seconds": 12.0}}
+            for a, b in ((0.7, 0.6), (0.8, 0.7), (0.9, 0.9))]
+    table = bench_membership.figures(runs)
+    assert table["LiRA"]["AUC"] == 0.8
+    assert table["LiRA"]["AUC, error against LiRA"] == 0
+    assert table["sacroml"]["AUC"] == 0.7333
+    assert table["sacroml"]["AUC, error against LiRA"] == pytest.approx(0.0333, abs=1e-4)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from leaklab.data import radiology
 from leaklab.metrics.reconstruction import psnr
-from leaklab.prior import checkpoint, posterior
+from leaklab.prior import checkpoint, nodules, posterior
 from leaklab.prior.diffusion import (
     Prior,
     angles,
@@ -245,6 +245,14 @@ def test_the_file_is_small_and_goes_into_the_wheel():
     assert hashlib.sha256(path.read_bytes()).hexdigest() == checkpoint.SHA256
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "prior/*.pt" in data["package-data"]["leaklab"]
+
+
+@pytest.mark.parametrize("kind", ["chest", "nodule"])
+def test_it_was_trained_on_the_images_that_its_module_names(kind):
+    """Its mean image is theirs to the last bit."""
+    prior, images = {"chest": (checkpoint.chest_prior, checkpoint.public_images),
+                     "nodule": (nodules.nodule_prior, nodules.public_nodules)}[kind]
+    assert torch.equal(images().mean(0).half().float(), prior().mean)
 
 
 def test_it_denoises_images_it_never_saw_better_than_a_gaussian(shipped, unseen):

@@ -57,8 +57,8 @@ def test_the_record_has_every_condition_of_the_study(monkeypatch):
     ({"part": "traps", "data": "synthetic", "records": 8, "scale": 0.97}, "exact",
      "traps_synthetic_008_0.97_exact"),
     ({"part": "honest", "kind": "table", "steps": 30}, "lone", "honest_table_030_lone"),
-    ({"part": "caught", "data": "synthetic", "crafted": "disguise 10"}, "lone",
-     "caught_synthetic_disguise_10_lone"),
+    ({"part": "caught", "data": "synthetic", "crafted": "imprint"}, "lone",
+     "caught_synthetic_imprint_lone"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_rerun_repeats_the_record(setting, key, name):
     try:
@@ -115,6 +115,26 @@ def test_models_without_a_layer_to_look_at_do_not_count_for_a_check():
         assert wide == (kind not in STUDY.BLIND["identical_rows"])
         rectified = any(isinstance(layer, torch.nn.ReLU) for layer in net.modules())
         assert rectified == (kind not in STUDY.BLIND["silent_neurons"])
+
+
+def test_lone_records_are_those_read_of_an_imprint_and_no_fewer_than_are_read_for_any_model():
+    for data in STUDY.SOURCES:
+        alone = RECORDED[f"imprint_{data}_update_064_128_alone"]
+        lone, read = (RECORDED[f"caught_{data}_imprint_{key}"].runs for key in ("lone", "exact"))
+        assert lone == pytest.approx(read)
+        assert lone == pytest.approx(alone.runs, abs=1.1 / 64)  # some slopes are next to nothing
+        for crafted in ("imprint", "traps_0.95", "traps_0.97", "honest_dense"):
+            lone, read = (RECORDED[f"caught_{data}_{crafted}_{key}"].runs
+                          for key in ("lone", "exact"))
+            assert (np.subtract(lone, read) >= 0).all(), (data, crafted)
+    assert RECORDED["honest_GELU_300_lone"].value == 0, "no neuron is off"
+    assert "honest_convolutions_300_lone" not in RECORDED, "no layer to look at is no zero"
+
+
+def test_no_public_image_is_a_victim():
+    for name, item in RECORDED.items():
+        if name.endswith("_exact"):
+            assert item.baseline == 0, name
 
 
 def test_controls_fail_and_honest_models_raise_no_alarm():

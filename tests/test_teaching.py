@@ -400,6 +400,33 @@ WRONG = {
         "no quantile": lambda n, s: Normal.cdf(1 / n + 1 / s),
         "always one": lambda n, s: 1.0,
     },
+    "certainty": {
+        "without the prior": lambda prior, tpr, fpr: tpr / (tpr + fpr),
+        "prior of the wrong side": lambda prior, tpr, fpr: (
+            (1 - prior) * tpr / ((1 - prior) * tpr + prior * fpr)),
+        "share accused rightly": lambda prior, tpr, fpr: prior * tpr,
+        "one less the false alarms": lambda prior, tpr, fpr: 1 - fpr,
+    },
+    "named_members": {
+        "one by one through ties": lambda s, m, k: next(
+            sum(flags[:n]) for flags in [[bool(m[i]) for i in s.argsort(descending=True)]]
+             for n in range(len(flags), -1, -1) if n - sum(flags[:n]) <= k),
+        "everybody at or above": lambda s, m, k: max(
+            [int((s >= t).sum()) for t in s.unique() if (~m)[s >= t].sum() <= k], default=0),
+        "false alarms among members": lambda s, m, k: solutions.named_members(s, ~m, k),
+        "strictly above": lambda s, m, k: int(max(
+            m[s > t].sum() for t in s.unique() if (~m)[s > t].sum() <= k)),
+        "fewer than allowed": lambda s, m, k: solutions.named_members(s, m, k - 1),
+    },
+    "above_strangers": {
+        "two-sided": lambda margin, outside: abs(solutions.above_strangers(margin, outside)),
+        "sample deviation": lambda margin, outside: (margin - outside.mean()) / outside.std(),
+        "not divided": lambda margin, outside: margin - outside.mean(),
+        "by the variance": lambda margin, outside: (
+            (margin - outside.mean()) / outside.var(correction=0)),
+        "squared about zero": lambda margin, outside: (
+            (margin - outside.mean()) / outside.square().mean().sqrt()),
+    },
 }
 
 

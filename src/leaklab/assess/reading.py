@@ -35,6 +35,11 @@ def read(guess: Tensor, records: Tensor) -> Tensor:
 
 
 def claims(answer: Recovered, records: Tensor) -> tuple[int, int]:
-    """How many guesses the certificate claims, and how many of those are none of the records."""
+    """How many guesses the certificate claims, and how many of those are none of the records.
+
+    Raises ``ValueError`` where the answer has no certificate.
+    """
+    if answer.certificate is None:
+        raise ValueError("answer: no certificate given, expected one for each guess")
     claimed = answer.guess[answer.certificate].reshape(-1, *records.shape[1:])
     return len(claimed), int((~read(records, claimed)).sum()) if len(claimed) else 0

@@ -1,7 +1,8 @@
 """The prior of lung nodules: trained on procedural nodules, used in the case study of chapter 9.
 
 The victims there carry outlines of real nodules over procedural tissue. The prior has seen the
-tissue's program, and no outline that was ever drawn on a patient.
+tissue's program, and no outline that was ever drawn on a patient. Its images bear the numbers of
+the chests in :mod:`leaklab.prior.checkpoint`: each kind is a series of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import torch
 from torch import Tensor
 
 from leaklab.data import radiology
-from leaklab.prior.checkpoint import load
+from leaklab.prior.checkpoint import PUBLIC_SEED, load
 from leaklab.prior.diffusion import Prior
 
-PUBLIC_SEED = 20_220_614
 SHIPPED = "nodule_28.pt"
 SHA256 = "d7ed3dc1de82dad5179ae099567e1c1d92df462b06e96e080a22e9dc405939cc"
 

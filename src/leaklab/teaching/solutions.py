@@ -155,3 +155,21 @@ def reconstruction_bound(candidates, noise_multiplier):
     from scipy.stats import norm
 
     return float(norm.cdf(norm.ppf(1 / candidates) + 1 / noise_multiplier))
+
+
+def certainty(prior, tpr, fpr):
+    """Share of the accused who are members."""
+    rightly, wrongly = prior * tpr, (1 - prior) * fpr
+    return rightly / (rightly + wrongly)
+
+
+def named_members(scores, members, false_alarms):
+    """Number of members at or above the threshold."""
+    allowed = [members[scores >= t].sum() for t in scores.unique()
+               if (~members)[scores >= t].sum() <= false_alarms]
+    return int(max(allowed, default=0))
+
+
+def above_strangers(margin, outside):
+    """One-sided score from the margins ``outside`` (models,)."""
+    return (margin - outside.mean()) / outside.std(correction=0)

@@ -7,8 +7,12 @@
 
 Threat model: an active server, alone or behind secure aggregation. It chooses the model, follows
 the protocol in everything else, and attacks with what any server sees. What a hospital can check
-before it answers is in :mod:`leaklab.defences.detectors`. All is simulated in one process: nothing
-here speaks to a federation.
+before it answers is in :mod:`leaklab.defences.detectors`. Each module follows the paper it names,
+and none is fitted to pass those checks. All is simulated in one process: nothing here speaks to a
+federation.
+
+Nothing here searches, so there is no budget of evaluations to set: an answer is a difference and a
+quotient, and the certificate runs the model once on each.
 """
 
 from __future__ import annotations

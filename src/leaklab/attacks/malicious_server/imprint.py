@@ -14,7 +14,8 @@ K bins of equal probability a record is alone with chance :math:`(1 - 1/K)^{B-1}
 Threat model: an active server, which sees one update or, behind secure aggregation, the sum. It
 has public images for the quantiles, and knows the learning rate.
 
-Source: Fowl et al. (2022, arXiv:2110.13057). The certificate is this package's own.
+Source: Fowl et al. (2022, arXiv:2110.13057). The certificate, a check of the answers, is that of
+:mod:`leaklab.attacks.malicious_server.readout`.
 
 Where it fails: records of equal brightness; many more records than bins; several local steps, after
 which the layer is no longer the one that was sent; differential privacy. A hospital sees it: the
@@ -50,7 +51,8 @@ class Imprint(nn.Module):
         super().__init__()
         bins, features = rows.shape
         self.shape = shape
-        self.bins, self.back = nn.Linear(features, bins), nn.Linear(bins, 1, bias=False)
+        self.bins = nn.utils.skip_init(nn.Linear, features, bins)
+        self.back = nn.utils.skip_init(nn.Linear, bins, 1, bias=False)
         self.to(rows)
         with torch.no_grad():
             self.bins.weight.copy_(GAIN * rows)
@@ -91,54 +93,19 @@ def imprinted(model: nn.Module, public: Tensor, bins: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(imprint=front, model=copy.deepcopy(model)))
 
 
-def disguised(model: nn.Module, public: Tensor, strength: float,
-              generator: torch.Generator) -> tuple[nn.Module, Tensor]:
-    """``model`` with an imprint whose rows differ, are rescaled and stand in any order.
-
-    To each row is added, ``strength`` times as long as the row, a random direction out of that
-    half in which ``public`` images vary least; the bias takes its mean away. Rows of other
-    directions then switch on for nearly the same images. Answers also with the neurons from the
-    lowest threshold to the highest, as :func:`read_bins` takes them. Shapes: ``public`` (n, ...).
-
-    This is a test of the checks in :mod:`leaklab.defences.detectors`, not an attack of its own and
-    from no paper: it measures what they miss and what passing them costs. Raises
-    ``AttributeError`` where ``model`` has no imprint layer.
-    """
-    hidden = copy.deepcopy(model)
-    layer = hidden.get_submodule(LAYER)
-    flat = public.flatten(1)
-    count, features = layer.weight.shape
-    _, _, basis = torch.linalg.svd((flat - flat.mean(0)).double())
-    quiet = basis[features // 2:].to(flat)
-    draw = torch.randn(count, len(quiet), generator=generator).to(flat) @ quiet
-    added = strength * layer.weight.norm(dim=1, keepdim=True) * nn.functional.normalize(draw, dim=1)
-    scale = 0.5 + torch.rand(count, 1, generator=generator).to(flat)
-    order = torch.randperm(count, generator=generator).to(flat.device)
-    with torch.no_grad():
-        bias = (layer.bias - added @ flat.mean(0)) * scale[:, 0]
-        layer.weight.copy_(((layer.weight + added) * scale)[order])
-        layer.bias.copy_(bias[order])
-    return hidden, order.argsort()
-
-
-def read_bins(model: nn.Module, view: View, *, order: Tensor | None = None,
+def read_bins(model: nn.Module, view: View, *,
               pixels: tuple[float, float] = (0.0, 1.0)) -> Recovered:
     """One image for each bin that is not empty; guess (found, *shape), surest first.
 
-    ``order`` (bins,): the neurons from the lowest threshold to the highest; by default sorted by
-    what their bias says of it, which is right for rows of one direction. ``certificate``: the
-    image is one record, see :func:`leaklab.attacks.malicious_server.readout.certified`; ``labels``
-    are then those behind it. ``score`` is the agreement on which that rests.
+    The bias of a row, divided by its length, says where its threshold stands among the others.
+    ``certificate``: the image is one record, see
+    :func:`leaklab.attacks.malicious_server.readout.certified`; ``labels`` are then those behind it.
+    ``score`` is the agreement on which that rests. Closed form: no search, nothing to bound.
 
-    Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does, and where ``order``
-    does not name each neuron once.
+    Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
     """
     seen = dense_gradient(model, view, LAYER)
-    if order is not None and sorted(order.tolist()) != list(range(len(seen.weights))):
-        raise ValueError(f"order: {order.numel()} places given, expected each of the "
-                         f"{len(seen.weights)} neurons once")
-    if order is None:
-        order = (-seen.weights[:, -1] / seen.weights[:, :-1].norm(dim=1)).argsort()
+    order = (-seen.weights[:, -1] / seen.weights[:, :-1].norm(dim=1)).argsort()
     gradient, noise = seen.gradient[order], seen.noise[order]
     gradient[:-1] -= gradient[1:].clone()  # the last bin has no upper end
     noise[:-1] = noise[:-1].hypot(noise[1:].clone())

@@ -7,7 +7,8 @@ a single record gets through, the quotient of weight and bias gradient of that r
 Threat model: an active server that sees single updates, or the sum of few. It needs no public
 data, though ``scale`` is better for some.
 
-Source: Boenisch et al. (2023, arXiv:2112.02918). The certificate is this package's own.
+Source: Boenisch et al. (2023, arXiv:2112.02918). The certificate, a check of the answers, is that
+of :mod:`leaklab.attacks.malicious_server.readout`.
 
 Where it fails: a scale that does not fit the data, with which traps read less than the layer as it
 was initialised (study 7: real radiographs, 8 records, scale 0.95); inputs of either sign; large
@@ -58,6 +59,7 @@ def read_rows(model: nn.Module, view: View, *, layer: str | None = None,
     Guess (found, features), surest first. ``layer`` defaults to the first that runs.
     ``certificate``: the guess is one record, see
     :func:`leaklab.attacks.malicious_server.readout.certified`; ``labels`` and ``score`` likewise.
+    Closed form: no search, nothing to bound.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
     """

@@ -33,13 +33,20 @@ from leaklab.teaching.checks.inversion import (
     whole_counts,
     words_in_order,
 )
+from leaklab.teaching.checks.membership import (
+    above_strangers,
+    certainty,
+    named_members,
+)
 
 __all__ = [
     "Case",
+    "above_strangers",
     "agreement",
     "alarm_bound",
     "bins_needed",
     "bytes_per_round",
+    "certainty",
     "class_share",
     "cosine_distance",
     "divide_out",
@@ -49,6 +56,7 @@ __all__ = [
     "leak_shown",
     "mean_gradient",
     "moved_tokens",
+    "named_members",
     "neighbours",
     "other_hospital",
     "outside_span",

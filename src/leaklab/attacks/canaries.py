@@ -1,0 +1,244 @@
+r"""Canaries: records put into training to measure how much privacy it really gives.
+
+An accountant says what epsilon a training promises; a bug in its noise or clipping breaks the
+promise without a trace. The auditor inserts canaries, each with the largest gradient that clipping
+lets pass, guesses from the noisy gradients which of them took part, and what the guesses prove
+about epsilon stands in :mod:`leaklab.attacks.epsilon_bounds`. Above the promise, the training is
+broken; below it, nothing is proved: an audit is a lower bound.
+
+Threat model: an auditor with the rights of differential privacy's adversary, who sees every noisy
+gradient and knows all other records. In federated learning that is the server. The canaries are
+gradients, not records (Nasr et al. 2023, arXiv:2302.07956), and hurt the model a little.
+
+* :func:`insert_canaries`: many canaries in one run of Opacus, :func:`one_run_audit` (Steinke,
+  Nasr and Jagielski 2023, arXiv:2305.08846; Mahloujifar et al. 2025, arXiv:2410.22235).
+* :func:`private_runs`: one canary in half of many runs, all in one stack,
+  :func:`many_run_audit` (Jagielski, Ullman and Oprea 2020, arXiv:2006.07709).
+
+Where it fails: one run shows half of epsilon or less, of a large epsilon least; many runs show
+more of it the more they are, thousands for most of it, and here for full batches only, where
+training is the Gaussian mechanism. Canaries that are records, judged by the loss of the finished
+model, prove far less (Nasr et al. 2023).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
+
+from leaklab.attacks.epsilon_bounds import (
+    ManyRuns,
+    gaussian_epsilon,
+    many_run_bounds,
+    one_run_epsilon,
+    one_run_mu,
+)
+from leaklab.runtime import generator as keyed_generator
+from leaklab.runtime import progress
+from leaklab.stack import Stack
+
+THRESHOLDS = 99
+"""Quantiles of the scores among which an audit of many runs looks for its threshold."""
+
+
+# --- One run, many canaries -------------------------------------------------------------------
+
+
+class OneRun(NamedTuple):
+    """What one run proves.
+
+    epsilon
+        Lower bound for any mechanism, at ``delta``.
+    mu, epsilon_if_gaussian
+        Lower bounds if the mechanism's trade-off curve is that of a Gaussian.
+    """
+
+    correct: int
+    guesses: int
+    canaries: int
+    epsilon: float
+    mu: float
+    epsilon_if_gaussian: float
+
+
+def one_run_audit(
+    scores: Tensor, included: Tensor, *, delta: float, guess_fraction: float = 0.1,
+    level: float = 0.95,
+) -> OneRun:
+    """Guess the highest scores in and the lowest out, and bound epsilon by how many are right.
+
+    scores
+        (canaries,): higher where a canary seems to have taken part.
+    included
+        bool (canaries,): the truth, a fair coin for each canary of its own.
+    guess_fraction
+        Of the canaries, guessed at; half of them in, half out. Fix it in advance: the bounds hold
+        for one fraction, not for the best of several.
+
+    Ties are broken without regard to ``included``. Raises ``ValueError`` that names the argument.
+    """
+    _check(scores, included)
+    canaries = len(scores)
+    half = round(guess_fraction * canaries / 2)
+    if not 1 <= half <= canaries // 2:
+        raise ValueError(f"guess_fraction: {guess_fraction} of {canaries} canaries given, expected "
+                         "at most 1 and two guesses or more")
+    shuffle = torch.randperm(canaries, generator=keyed_generator("ties", canaries))
+    order = shuffle[scores.cpu()[shuffle].argsort(stable=True)]
+    truth = included.cpu()[order]
+    correct = int(truth[-half:].sum() + (~truth[:half]).sum())
+    counts = (correct, 2 * half, canaries)
+    mu = one_run_mu(*counts, level=level)
+    return OneRun(*counts, one_run_epsilon(*counts, delta=delta, level=level), mu,
+                  gaussian_epsilon(mu, delta))
+
+
+class PrivateOptimiser(Protocol):
+    """What is used of ``opacus.optimizers.DPOptimizer``."""
+
+    params: Sequence[Tensor]
+    max_grad_norm: float
+
+    def clip_and_accumulate(self) -> None:
+        """Add the clipped gradients of a batch to each parameter's ``summed_grad``."""
+
+    def add_noise(self) -> None:
+        """Set each parameter's ``grad`` to ``summed_grad`` plus noise."""
+
+
+def insert_canaries(
+    optimiser: PrivateOptimiser, included: Tensor, *, sample_rate: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Have an Opacus optimiser train on canaries too; return their scores, which grow as it steps.
+
+    Canary j is a gradient of ``max_grad_norm`` on one weight of its own (a Dirac). If
+    ``included[j]``, each step samples it with probability ``sample_rate``, as the data loader does
+    records. Its score is the sum over steps of the noisy gradient at its weight. One batch a step:
+    virtual steps would insert it anew in each.
+
+    Raises ``ValueError`` for more canaries than weights.
+    """
+    sizes = [p.numel() for p in optimiser.params]
+    if len(included) > sum(sizes):
+        raise ValueError(f"included: {len(included)} canaries given, expected at most one for "
+                         f"each of the {sum(sizes)} weights")
+    device = optimiser.params[0].device
+    weights = torch.randperm(sum(sizes), generator=generator)[:len(included)].to(device)
+    scores = torch.zeros(len(included), dtype=torch.float64, device=device)
+    clip_and_accumulate, add_noise = optimiser.clip_and_accumulate, optimiser.add_noise
+
+    def with_canaries() -> None:
+        clip_and_accumulate()
+        sampled = torch.rand(len(included), generator=generator) < sample_rate
+        flat = torch.zeros(sum(sizes), device=device)
+        flat[weights[(included.cpu() & sampled).to(device)]] = optimiser.max_grad_norm
+        for p, part in zip(optimiser.params, flat.split(sizes), strict=True):
+            p.summed_grad += part.view_as(p.summed_grad)
+
+    def and_listen() -> None:
+        add_noise()
+        scores.add_(torch.cat([p.grad.flatten() for p in optimiser.params])[weights])
+
+    optimiser.clip_and_accumulate, optimiser.add_noise = with_canaries, and_listen
+    return scores
+
+
+# --- Many runs, one canary --------------------------------------------------------------------
+
+
+def many_run_audit(
+    scores: Tensor, included: Tensor, *, delta: float, level: float = 0.95
+) -> ManyRuns:
+    """Bound epsilon by how well a threshold tells runs with the canary from those without.
+
+    The threshold is chosen on one half of the runs, and the bound comes from the other. Shapes:
+    scores and included (bool), (runs,). Raises ``ValueError`` for fewer than two runs of a kind.
+    """
+    _check(scores, included)
+    scores, included = scores.double().cpu(), included.cpu()
+    within, without = scores[included], scores[~included]
+    if min(len(within), len(without)) < 2:
+        raise ValueError(f"included: {len(within)} runs with the canary and {len(without)} without "
+                         "given, expected two or more of each")
+
+    def bounds(threshold: float, part: int) -> ManyRuns:
+        ins, outs = within[part::2], without[part::2]
+        return many_run_bounds(int((outs >= threshold).sum()), len(outs),
+                               int((ins < threshold).sum()), len(ins), delta=delta, level=level)
+
+    steps = torch.linspace(0, 1, THRESHOLDS + 2, dtype=torch.float64)[1:-1]
+    candidates = torch.cat([within[::2], without[::2]]).quantile(steps).tolist()
+    by_epsilon, by_mu = (max(candidates, key=lambda t: bounds(t, 0)[i]) for i in (0, 1))
+    return ManyRuns(bounds(by_epsilon, 1).epsilon, bounds(by_mu, 1).mu)
+
+
+def private_runs(
+    stack: Stack, inputs: Tensor, targets: Tensor, included: Tensor, *, noise_multiplier: float,
+    steps: int, learning_rate: float, generator: torch.Generator, max_grad_norm: float = 1.0,
+    chunk: int = 256,
+) -> tuple[Stack, Tensor]:
+    """Train a stack by gradient descent with differential privacy; a canary in some of its models.
+
+    Each step clips the gradient of every record to ``max_grad_norm``, sums them, adds noise of
+    ``noise_multiplier`` times that norm, and divides by the number of records (Abadi et al. 2016,
+    arXiv:1607.00133, with full batches). Models with ``included``, bool (K,), also have a canary:
+    a gradient of that norm in a fixed random direction, in every step.
+
+    Returns the models and, for each, its score (K,): the sum over steps of the noisy gradient
+    along that direction. Every step is a Gaussian mechanism, and all together are one of mu
+    ``steps ** 0.5 / noise_multiplier``. ``generator`` is on the device of the stack.
+    """
+    model = copy.deepcopy(stack.model).eval()
+
+    def loss(own, buffers, x, y):
+        return cross_entropy(functional_call(model, (own, buffers), (x[None],)), y[None])
+
+    per_record = vmap(vmap(grad(loss), (None, None, 0, 0)), (0, 0, None, None))
+    direction = _direction(stack, generator)
+    parts, scores = [], []
+    for start in progress(range(0, len(stack), chunk), "private runs"):
+        part = stack[start:start + chunk]
+        canary = included[start:start + chunk].to(inputs) * max_grad_norm
+        own, score = part.parameters, torch.zeros_like(canary)
+        for _ in range(steps):
+            gradients = _clipped_sum(per_record(own, part.buffers, inputs, targets), max_grad_norm)
+            for name, g in gradients.items():
+                g += canary.view(-1, *[1] * (g.dim() - 1)) * direction[name]
+                g += noise_multiplier * max_grad_norm * torch.randn(
+                    g.shape, generator=generator, device=g.device, dtype=g.dtype)
+                score = score + (g * direction[name]).flatten(1).sum(1)
+            own = {name: p - learning_rate / len(inputs) * gradients[name]
+                   for name, p in own.items()}
+        parts.append(own)
+        scores.append(score)
+    trained = {name: torch.cat([own[name] for own in parts]) for name in stack.parameters}
+    return Stack(stack.model, trained, stack.buffers), torch.cat(scores)
+
+
+def _direction(stack: Stack, generator: torch.Generator) -> dict[str, Tensor]:
+    draws = {name: torch.randn(p.shape[1:], generator=generator, device=p.device, dtype=p.dtype)
+             for name, p in stack.parameters.items()}
+    norm = sum(draw.square().sum() for draw in draws.values()).sqrt()
+    return {name: draw / norm for name, draw in draws.items()}
+
+
+def _clipped_sum(gradients: dict[str, Tensor], largest: float) -> dict[str, Tensor]:
+    """Sums (K, ...) over records of gradients (K, n, ...), each clipped to norm ``largest``."""
+    squares = sum(g.flatten(2).square().sum(2) for g in gradients.values())
+    share = (largest / squares.sqrt().clamp(min=1e-12)).clamp(max=1)
+    return {name: torch.einsum("kn,kn...->k...", share, g) for name, g in gradients.items()}
+
+
+def _check(scores: Tensor, included: Tensor) -> None:
+    if included.dtype != torch.bool or included.shape != scores.shape or scores.dim() != 1:
+        raise ValueError(f"included: {included.dtype} {tuple(included.shape)} given, "
+                         f"expected bool {tuple(scores.shape)}, one for each of the scores")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError("scores: values that are not finite given, expected numbers")
