@@ -28,17 +28,18 @@ def test_clusters_that_are_alike_count_every_patient_and_no_more():
     assert share_interval([0.5] * 10, 4) == pytest.approx(proportion_interval(20, 40))
 
 
-def test_it_covers_as_often_as_it_says():
+@pytest.mark.parametrize(("a", "b"), [(2, 1), (0.2, 0.1)])
+def test_it_covers_as_often_as_it_says_and_counting_patients_does_not(a, b):
+    """Patients of one trial are alike, two thirds on average, and the less a and b the more so."""
     rng = np.random.default_rng(0)
-    held = []
+    held, naive = [], []
     for _ in range(400):
-        chances = rng.beta(2, 1, size=15)  # patients of one trial are alike; two thirds on average
-        low, high = share_interval(rng.binomial(4, chances) / 4, 4)
-        held.append(low <= 2 / 3 <= high)
+        hits = rng.binomial(4, rng.beta(a, b, size=15))
+        for kept, (low, high) in ((held, share_interval(hits / 4, 4)),
+                                  (naive, proportion_interval(int(hits.sum()), 60))):
+            kept.append(low <= 2 / 3 <= high)
     assert np.mean(held) > 0.93
-    naive = [proportion_interval(round(4 * 15 * share), 60) for share in
-             (rng.binomial(4, rng.beta(0.2, 0.1, size=15)).mean() / 4 for _ in range(400))]
-    assert np.mean([low <= 2 / 3 <= high for low, high in naive]) < 0.9, "patients are no trials"
+    assert np.mean(naive) < 0.93
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=20))

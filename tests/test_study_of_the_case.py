@@ -131,12 +131,11 @@ def test_real_radiographs_are_dealt_to_five_hospitals_and_stand_behind_every_obs
     assert case_study.images("chest").tag == "REAL" and case_study.images().tag == "HYBRID"
 
 
-def test_a_new_model_that_is_refused_holds_two_patients_with_the_same_neurons():
-    """What the chapter says of the draws that the algebra refuses, on one of them."""
-    item = evidence.load(NAME)["round_1_new_client_5_algebra_read"]
-    refused = [seed for seed, read in zip(item.seeds, item.runs, strict=True) if read == 0]
-    for seed in refused[:1]:
+@pytest.mark.parametrize("observer", STUDY.SEATS)
+def test_with_a_record_each_a_new_model_is_refused_just_where_two_share_their_neurons(observer):
+    item = evidence.load(NAME)[f"round_1_new_{observer}_algebra_read".replace(" ", "_")]
+    for seed, read in zip(item.seeds, item.runs, strict=True):
         net = case_study.model("new", seed)
-        ((_, truth),) = case_study.views_of("client 5", 1, "new", seed)
-        patterns = (net[5](net[:5](truth)) > 0).unique(dim=0)
-        assert len(patterns) < len(truth)
+        parted = [len((net[5](net[:5](truth)) > 0).unique(dim=0)) == len(truth)
+                  for _, truth in case_study.views_of(observer, 1, "new", seed)]
+        assert all(parted) == (read == 1), seed

@@ -9,18 +9,25 @@ neurons differ by one record, the difference of their rows is.
 
 Such a guess is tried without the truth: taken out of every row of a neuron that it switches on, it
 must leave a matrix of one rank less. Then the rest is peeled in the same way. At the end least
-squares over all neurons gives all records at once, and the proof: their patterns are those assumed
+squares over all neurons gives all records at once, and a check: their patterns are those assumed
 and determine them, they give every row within its noise, and each :math:`c_i` is that of a label.
 
 Threat model: a passive observer of an update, or of a sum in which every record weighs the same;
-one step of plain SGD, learning rate known. Labels are not needed: they are found.
+one step of plain SGD, learning rate and number of records known. Labels are not needed: they are
+found.
 
-Source: Pan et al. (2022, arXiv:2010.13356), exclusive neurons and what they decide. Low rank is as
-in :mod:`leaklab.attacks.spear`; the peeling and the proof are this package's own.
+Source: a form of the attack of Pan et al. (2022, arXiv:2010.13356), for one layer before two
+classes: exclusive neurons hold single records, linear equations give the batch. It deviates in
+three places. Where no neuron is exclusive it takes differences of rows, as Fowl et al. (2022,
+arXiv:2110.13057) do between neighbouring bins; it tries a guess by rank, as low as Dimitrov et al.
+(2024, arXiv:2403.03945) show it to be; and it refuses what the noise does not bear out.
 
 Where it fails, and says so: several local steps; more classes; another activation; records that no
 neuron, and no difference of two, singles out; two records with the same neurons on, which merge;
 noise beyond rounding.
+
+Where it fails in silence: a number of records named too low. Mostly that is refused; but records
+that share neurons and logit give the gradient of their mean, which then passes for one record.
 """
 
 from __future__ import annotations
@@ -77,7 +84,8 @@ def exclusive_neurons(
     In no particular order. ``layer`` defaults to the first linear layer that runs. What is
     answered explains the whole gradient of the layer within its noise, with the ``labels`` found:
     ``score`` is 1. ``certificate``: True for a record that the noise can neither move nor feign,
-    by more than a fiftieth. ``None`` where nothing explains the gradient.
+    by more than a fiftieth, if ``batch_size`` is right. ``None`` where nothing explains the
+    gradient.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does, and for a
     ``batch_size`` below 1.
