@@ -45,8 +45,8 @@ from leaklab.stack import Stack, paired_members, stack_logits
 from leaklab.updates import LocalTraining
 from studies import by_condition
 
-SEEDS = tuple(range(6))
-FEWER = SEEDS[:3]  # of the convolutional networks
+SEEDS = tuple(range(20))
+FEWER = SEEDS[:8]  # of the convolutional networks
 MODELS = {"heart": 64, "training": 32, "radiographs": 24, "elsewhere": 8, "blind": 2}
 LEAD = "LiRA"
 SHADOWS = (2, 4, 8, 16, 32, 62)
@@ -276,7 +276,7 @@ UNITS = {
     "tpr_01": ("Share of members named at 0.1 % false alarms, over all targets",
                "share of members"),
     "gain": ("AUC of LiRA less that of another attack", "AUC"),
-    "share": ("Share", "share"),
+    "share": ("Share of patients, or of checks turned away", "share"),
     "accuracy": ("Share of records the model gets right", "share of records"),
     "highest": ("Highest AUC that memberships dealt anew reach in 97.5 of 100 draws", "AUC"),
 }
@@ -305,7 +305,7 @@ def describe(setting: dict, what: str, outcomes: list[dict]) -> Evidence:
         name=name, statement=f"{statement}: {subject}.", value=float(np.mean(runs)), unit=unit,
         interval=(low, high), interval_kind=(
             "95 %, normal, by draws of patients and seeds" if draws.size else "95 % t over seeds"),
-        baseline=guess, baseline_kind="coin" if guess is not None else "no guess applies",
+        baseline=guess, baseline_kind="a coin" if guess is not None else "no guess applies",
         runs=runs, seeds=SEEDS[:len(runs)], data=data.provenance, data_sha256=data.sha256,
         scale="fast", version=leaklab.__version__, view="public", privacy_unit="record",
         setting={"models": MODELS[setting["part"]], **setting, **budget(what)},

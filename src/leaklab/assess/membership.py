@@ -54,8 +54,9 @@ def trained(
     they were initialised.
     """
     stack = new_stack(make_model, len(members), generator(seed, "initial weights"))
-    stack = replace(stack, parameters={n: p.to(inputs.device)
-                                       for n, p in stack.parameters.items()})
+    parameters, buffers = ({name: tensor.to(inputs.device) for name, tensor in tensors.items()}
+                           for tensors in (stack.parameters, stack.buffers))
+    stack = replace(stack, parameters=parameters, buffers=buffers)
     if not epochs:
         return stack
     return train_stack(stack, inputs, targets, members, training, generator(seed, "training"),
@@ -68,10 +69,12 @@ def calibrated(logits: Tensor, targets: Tensor, members: Tensor, *, shadows: int
     margin, loss = logit_margin(logits, targets), negative_loss(logits, targets)
     attacks = {
         "RMIA": (rmia.rmia_ratio, loss),
+        "RMIA, offline": (partial(rmia.rmia_ratio, offline_a=rmia.OFFLINE_A), loss),
         "LiRA": (lira.lira_online, margin),
         "LiRA, shared variance": (partial(lira.lira_online, variance="shared"), margin),
         "LiRA, shrunken": (lira.lira_shrunken, margin),
-        "LiRA, offline": (partial(lira.lira_offline, variance="shared"), margin),
+        "LiRA, offline": (lira.lira_offline, margin),
+        "LiRA, offline, shared variance": (partial(lira.lira_offline, variance="shared"), margin),
     }
     return {name: in_turn(attack, signal, members, shadows=shadows)
             for name, (attack, signal) in attacks.items()}

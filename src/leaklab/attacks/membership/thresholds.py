@@ -20,7 +20,6 @@ from torch import Tensor
 
 from leaklab.attacks.membership.signals import negative_loss
 from leaklab.models import mlp
-from leaklab.runtime import isolated_rng
 
 
 def loss_threshold(logits: Tensor, targets: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ def shadow_classifier(
         known, truth = shadow_answers[:, own].flatten(0, 1), shadow_members[:, own].flatten()
         by = known.mean(0), known.std(0) + 1e-6
         net = mlp(generator, num_features=logits.shape[-1], width=width).to(logits.device)
-        _fit(net, (known - by[0]) / by[1], truth.long(), steps, learning_rate, generator)
+        _fit(net, (known - by[0]) / by[1], truth.long(), steps, learning_rate)
         with torch.no_grad():
             said = net((answers[own] - by[0]) / by[1]).double()
         score[own] = said[:, 1] - said[:, 0]
@@ -81,10 +80,9 @@ def _best_cut(signals: Tensor, members: Tensor, kind: int) -> Tensor:
     return values[gain.where(last, -torch.inf).argmax()]
 
 
-def _fit(net, inputs, targets, steps, learning_rate, generator) -> None:
+def _fit(net, inputs, targets, steps, learning_rate) -> None:
     optimiser = torch.optim.Adam(net.parameters(), learning_rate)
-    with isolated_rng(generator):
-        for _ in range(steps):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(net(inputs), targets).backward()
-            optimiser.step()
+    for _ in range(steps):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(inputs), targets).backward()
+        optimiser.step()
