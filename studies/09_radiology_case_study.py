@@ -146,8 +146,7 @@ def conditions() -> list[tuple[dict, tuple[int, ...]]]:
         *cells("clinic", "unrolled", FEW, ("client 2",), records=(1, 4, 32), stages=late),
         *cells("clinic", "long step", FEW, ("client 5",), records=(32,), stages=late),
         *cells("real", "search", FEW, ("client 2", "client 5"), stages=late),
-        *cells("round", "diffusion", FEW, ("client 2", "client 5")),
-        *cells("round", "diffusion", FEW, ("client 3", "client 10"), stages=late),
+        *cells("round", "diffusion", FEW, SEATS),
         *cells("real", "diffusion", FEW, ("client 5",), stages=late),
     ]
 

@@ -139,3 +139,10 @@ def test_with_a_record_each_a_new_model_is_refused_just_where_two_share_their_ne
         parted = [len((net[5](net[:5](truth)) > 0).unique(dim=0)) == len(truth)
                   for _, truth in case_study.views_of(observer, 1, "new", seed)]
         assert all(parted) == (read == 1), seed
+
+
+def test_the_prior_gains_on_the_search_from_no_seat_on_a_new_model():
+    record = evidence.load(NAME)
+    for seat in STUDY.SEATS:
+        gain = record[f"round_1_new_{seat}_diffusion_over_search".replace(" ", "_")]
+        assert gain.interval[0] <= 0, seat
