@@ -76,6 +76,25 @@ def test_a_gain_is_over_the_better_guess_seed_by_seed():
     assert STUDY.filled_by(outcomes, "sex", "members") == [0.7, 0.8]
 
 
+def test_who_fills_in_takes_more_ridge_the_less_the_columns_say():
+    rng = np.random.default_rng(0)
+    known = rng.standard_normal((80, 6))
+    entries = (known[:, 0] > 0).astype(int)
+    clear, blurred = (STUDY.imputation(known, answers).C
+                      for answers in (entries, rng.permutation(entries)))
+    assert clear == max(STUDY.STRENGTHS) and blurred <= 0.01
+
+
+def test_who_fills_in_learns_from_public_patients_alone(monkeypatch):
+    asked, fit = [], STUDY.imputation
+    monkeypatch.setattr(STUDY, "imputation", lambda *given: asked.append(given) or fit(*given))
+    STUDY.filled_in("sex", 3)
+    ((known, entries),) = asked
+    public = scene.cleveland(3)["public"]
+    assert np.array_equal(known, public.rest("sex"))
+    assert np.array_equal(entries, public.entry("sex").numpy())
+
+
 def test_nobody_is_in_two_groups_and_strangers_are_as_often_ill():
     groups = scene.cleveland(3)
     rows = torch.cat([torch.cat([g.inputs, g.targets[:, None]], 1) for g in groups.values()])
