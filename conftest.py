@@ -11,6 +11,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,19 @@ def require_data(notebook: Path) -> None:
         if os.environ.get("LEAKLAB_DATA"):
             pytest.fail(f"LEAKLAB_DATA is set, but {reason}", pytrace=False)
         pytest.skip(reason)
+
+
+@contextmanager
+def promised_data() -> Iterator[None]:
+    """Skip a test whose data cannot be had, with the reason; fail it where they were promised."""
+    from leaklab.data.download import DataUnavailable
+
+    try:
+        yield
+    except DataUnavailable as error:
+        if os.environ.get("LEAKLAB_DATA"):
+            raise
+        pytest.skip(str(error).splitlines()[0])
 
 
 @functools.cache

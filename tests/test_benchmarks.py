@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import promised_data
 from torch import nn
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -18,8 +19,6 @@ import membership as bench_membership  # noqa: E402
 import shadow_models as bench_shadows  # noqa: E402
 import tune_gradient_matching as tune  # noqa: E402
 from peers.stopwatch import Trace, decibels  # noqa: E402
-
-from leaklab.data.download import DataUnavailable  # noqa: E402
 
 RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
 
@@ -97,10 +96,8 @@ def test_the_trace_finds_the_first_evaluation_past_a_threshold_in_any_order_of_i
 
 @pytest.mark.parametrize("source", bench.SOURCES)
 def test_settings_are_chosen_on_images_that_are_not_reported(source):
-    try:
+    with promised_data():
         reported, held_out = (bench.images(source, held)[0] for held in (False, True))
-    except DataUnavailable as reason:
-        pytest.skip(str(reason).splitlines()[0])
     assert not {image.numpy().tobytes() for image in reported} & {
         image.numpy().tobytes() for image in held_out}
     largest = max(size * count for size, count in bench.BATCHES.items())

@@ -1,23 +1,19 @@
 """The Cleveland table: the columns of the shared one, and what is written in the file."""
 
-import os
 
 import numpy as np
 import pytest
+from conftest import promised_data
 
 from leaklab.data import cleveland, heart, hospitals
 from leaklab.data.dataset import Dataset
-from leaklab.data.download import DataUnavailable, fetch
+from leaklab.data.download import fetch
 
 
 @pytest.fixture(scope="module")
 def table() -> Dataset:
-    try:
+    with promised_data():
         return cleveland.load()
-    except DataUnavailable as error:
-        if "LEAKLAB_DATA" in os.environ:
-            raise
-        pytest.skip(str(error).splitlines()[0])
 
 
 def column(table, name):

@@ -1,17 +1,16 @@
 """Notes by grammar: what is marked is what was written, and nothing can be looked up."""
 
-import os
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
+from conftest import promised_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaklab.data import mts_dialog, notes
 from leaklab.data import notes_grammar as grammar
-from leaklab.data.download import DataUnavailable
 
 CORPUS = notes.synthetic(400, 7)
 
@@ -100,12 +99,8 @@ def test_bad_input_is_named(call):
 
 
 def test_sections_of_mts_dialog_are_split_cut_and_kept_apart():
-    try:
+    with promised_data():
         public, private = mts_dialog.load()
-    except (DataUnavailable, ValueError) as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
     assert public.words == private.words and len(public.words) == 4000 + len(notes.SPECIAL)
     assert len(public) > 700 and len(private) > 200
     lengths = [len(note.tokens) for note in private.notes]

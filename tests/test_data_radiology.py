@@ -1,10 +1,10 @@
 """Radiology: known nodules are found, any subset paints the same pixels, difficulty is fair."""
 
-import os
 
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import cross_entropy
 
@@ -22,12 +22,8 @@ PAINTERS = {"nodule": nodule_patches, "chest": chest_radiographs}
 
 def need(name: str) -> None:
     """Skip, with the reason, where a file cannot be had; fail where LEAKLAB_DATA promises it."""
-    try:
+    with promised_data():
         fetch(name)
-    except DataUnavailable as reason:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(reason).splitlines()[0])
 
 
 def paint(task: str, index, **options) -> np.ndarray:

@@ -1,27 +1,22 @@
 """The two tables of real hospitals: counts their publishers state, missing codes, imputation."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import promised_data
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from leaklab.data import heart, hospitals, lung
 from leaklab.data.dataset import Dataset
-from leaklab.data.download import DataUnavailable
 
 
 def load(loader) -> Dataset:
     """The table, or a skip where it cannot be had and nobody promised it."""
-    try:
+    with promised_data():
         return loader.load()
-    except DataUnavailable as error:
-        if "LEAKLAB_DATA" in os.environ:
-            raise
-        pytest.skip(str(error).splitlines()[0])
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 
-from leaklab.data.download import DataUnavailable
 from leaklab.federation import Hospital, fed_avg
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining
@@ -81,10 +81,8 @@ def test_the_order_of_replies_does_not_change_the_average(configs):
 
 
 def test_the_five_hospitals_of_chapter_1_are_the_nodes_without_a_data_path():
-    try:
+    with promised_data():
         five = app.chapter_hospitals(0, SIZE)
-    except DataUnavailable as reason:
-        pytest.skip(str(reason).splitlines()[0])
     tap, _ = run(app.client_app, [{"partition-id": k} for k in range(len(five))])
     found = {update.hospital: update.num_examples for update in capture.updates(tap.log)}
     assert sum(found.values()) > 1000 and len(found) == 5

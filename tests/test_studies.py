@@ -3,16 +3,15 @@
 import copy
 import importlib
 import json
-import os
 
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 
 from leaklab import evidence
 from leaklab.attacks.dense_layer import single_record
 from leaklab.data import diabetes
-from leaklab.data.download import DataUnavailable
 from leaklab.federation import Hospital
 from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.updates import LocalTraining, Recovered
@@ -50,12 +49,8 @@ def test_a_falsified_interval_is_noticed():
 
 def on_data(function, *args):
     """Call ``function``; skip where its data cannot be had and nobody promised them."""
-    try:
+    with promised_data():
         return function(*args)
-    except DataUnavailable as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
 
 
 def invented_outcome(setting: dict) -> dict:

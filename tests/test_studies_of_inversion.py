@@ -1,14 +1,13 @@
 """Studies 4 and 5: the record follows from its trials, a rerun repeats it, controls fail."""
 
 import importlib
-import os
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import promised_data
 
 from leaklab import evidence
-from leaklab.data.download import DataUnavailable
 from leaklab.updates import Recovered
 from recorded import require_it_follows_from_runs
 
@@ -69,12 +68,8 @@ def test_a_rerun_repeats_the_record(study, setting, score):
 def test_real_radiographs_repeat_the_record():
     setting = {"part": "search", "activation": "gelu", "attack": "dlg", "data": "real",
                "other": False, "seed": 1}
-    try:
+    with promised_data():
         found = MATCHING.run(setting)["ssim"]
-    except DataUnavailable as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
     recorded = evidence.load("04_gradient_matching")["search_dlg_gelu_real_ssim"]
     assert found == pytest.approx(recorded.runs[1], abs=0.01)
 

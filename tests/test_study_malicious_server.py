@@ -1,14 +1,13 @@
 """Study 7: the record follows from its trials, a rerun repeats it, theory and controls hold."""
 
 import importlib
-import os
 
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 
 from leaklab import evidence
-from leaklab.data.download import DataUnavailable
 from leaklab.defences import detectors
 from recorded import require_it_follows_from_runs
 
@@ -61,12 +60,8 @@ def test_the_record_has_every_condition_of_the_study(monkeypatch):
      "caught_synthetic_imprint_lone"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_rerun_repeats_the_record(setting, key, name):
-    try:
+    with promised_data():
         found = STUDY.run({**setting, "seed": 1})
-    except DataUnavailable as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
     # on another processor a record may fall on the other side of a threshold
     assert found[key] == pytest.approx(RECORDED[name].runs[1], abs=0.02)
 

@@ -1,15 +1,14 @@
 """Study 10: the record follows from its trials, a rerun repeats it, intervals hold both draws."""
 
 import importlib
-import os
 
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 
 from leaklab import evidence
 from leaklab.assess import membership
-from leaklab.data.download import DataUnavailable
 from leaklab.metrics import mean_interval
 from leaklab.metrics.roc import auc
 from leaklab.runtime import generator
@@ -44,12 +43,8 @@ def test_a_record_that_was_given_no_chance_shows_none():
 
 
 def on_data(function, *arguments):
-    try:
+    with promised_data():
         return function(*arguments)
-    except DataUnavailable as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
 
 
 @pytest.mark.parametrize(("setting", "key", "name"), [

@@ -1,15 +1,14 @@
 """Study 12: the record follows from its trials, and what it compares is comparable."""
 
 import importlib
-import os
 
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 
 from leaklab import evidence
 from leaklab.assess import hidden_attributes as scene
-from leaklab.data.download import DataUnavailable
 from recorded import require_it_follows_from_runs
 
 STUDY = importlib.import_module("studies.12_hidden_attributes")
@@ -20,12 +19,8 @@ USUAL = {"training": "one pass", "stage": "new", "hospitals": 5, "observer": "se
 @pytest.fixture(autouse=True, scope="module")
 def data():
     """Skip where the tables cannot be had and nobody promised them."""
-    try:
+    with promised_data():
         scene.table(), scene.radiographs()
-    except DataUnavailable as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
 
 
 def invented(setting: dict) -> dict:

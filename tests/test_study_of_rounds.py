@@ -1,20 +1,19 @@
 """Study 11: the deal is fair, the record follows from its trials, a rerun repeats it."""
 
 import importlib
-import os
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from conftest import promised_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaklab import evidence
 from leaklab.assess.rounds import deal, of_hospitals, tpr_at, within_class
 from leaklab.data import diabetes
-from leaklab.data.download import DataUnavailable
 from leaklab.defences.record_level import ranking_ceiling
 from leaklab.metrics.roc import auc
 from leaklab.plots.rounds import growth_chart
@@ -86,12 +85,8 @@ def test_no_trial_is_asked_for_twice_and_none_on_the_seeds_of_the_settings():
     ({"part": "public", "records": 5}, "server_whitened_tpr", "public_5_server_whitened_tpr"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_rerun_repeats_the_record(setting, key, name):
-    try:
+    with promised_data():
         found = STUDY.run({**setting, "seed": 1})
-    except DataUnavailable as error:
-        if os.environ.get("LEAKLAB_DATA"):
-            raise
-        pytest.skip(str(error).splitlines()[0])
     assert found[key] == pytest.approx(RECORDED[name].runs[1], abs=0.01)
 
 
