@@ -11,6 +11,7 @@ from torch import nn
 from leaklab.attacks import guided_means
 from leaklab.attacks.diffusion_prior import disagreement, posterior_samples
 from leaklab.attacks.guided_means import ancestral_step, plain_guidance, posterior_mean
+from leaklab.attacks.measured import Measured
 from leaklab.attacks.observed import mean_gradient
 from leaklab.attacks.search import Budget
 from leaklab.attacks.simulated import client
@@ -125,7 +126,7 @@ def test_a_walk_without_guidance_has_the_moments_of_the_prior():
     """As steps get small; at the few that an attack takes, the spread falls short by a tenth."""
     covariance = torch.tensor([[1.0, 0.6], [0.6, 1.0]])
     prior = Prior(gaussian_denoiser(covariance), torch.zeros(1, 1, 2), 1.0)
-    found = guided_means._Measured(prior, lambda z: [z.flatten()], [torch.zeros(40_000)], LABEL)
+    found = Measured(prior, lambda z: [z.flatten()], [torch.zeros(40_000)], LABEL)
     rng = generator("walk")
     drawn = guided_means._guided_walk(found, noise_like(prior.mean, 20_000, rng), angles(400), 0.0,
                                       rng).flatten(1)
@@ -179,6 +180,7 @@ def test_draws_repeat_and_seconds_leave_one(net, call):
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda n, v: mean_of(n, v, noise_std=0.0), "noise_std: 0.0 given"),
+    (lambda n, v: mean_of(n, v, noise_std=float("inf")), "noise_std: inf given"),
     (lambda n, v: mean_of(n, v, stop=100.0), "noisiest, finest: 50.0, 100.0 given"),
     (lambda n, v: mean_of(n, dataclasses.replace(v, knowledge=Knowledge(STEP, LABEL))),
      "noise_std: None given"),

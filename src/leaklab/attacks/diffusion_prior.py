@@ -29,17 +29,15 @@ other failures are those of gradient matching: many records, trained models, man
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 from torch import Tensor, nn
 
+from leaklab.attacks.measured import known_noise_std, measured, walked, within
 from leaklab.attacks.observed import known_labels, mean_gradient
 from leaklab.attacks.search import Budget
 from leaklab.attacks.simulated import client
 from leaklab.prior.diffusion import Prior, angles, noise_like
-from leaklab.prior.posterior import Linear, linearised, posterior_walk
-from leaklab.runtime import progress
 from leaklab.updates import Recovered, View
 
 DEFAULT = Budget(evaluations=15, restarts=4)
@@ -87,32 +85,11 @@ def posterior_samples(
     Raises ``ValueError`` where the view does not allow the attack, labels or noise are unknown, or
     the prior is one of images of another shape.
     """
-    known, spread = known_labels(view, labels, shape[0]), _noise_std(view, noise_std)
-    observed = mean_gradient(model, view)
-    own = prior.to(next(iter(observed.values())))
-    if tuple(shape[1:]) != tuple(own.mean.shape):
-        raise ValueError(f"shape: {tuple(shape)} given, expected (records, "
-                         f"{', '.join(map(str, own.mean.shape))}), as the prior knows images")
-    simulate = client(model, view)
-
-    def sent(standardised: Tensor) -> list[Tensor]:
-        gradient = simulate(own.pixels(standardised[0]), known).gradient
-        return [gradient[name] for name in observed]
-
-    def measure(clean: Tensor) -> Linear:
-        return linearised(sent, clean, list(observed.values()))
-
-    def denoise(noisy: Tensor, angle: Tensor) -> Tensor:
-        return own.denoise(noisy[0], angle.expand(shape[0]))[None]
-
-    samples, begun = [], time.monotonic()
-    for _ in progress(range(budget.restarts), "posterior samples"):
-        start = noise_like(own.mean, shape[0], generator)[None]
-        walked = posterior_walk(denoise, measure, spread, start, angles(budget.evaluations),
-                                iterations=iterations)
-        samples.append(own.pixels(walked[0]).clamp(0, 1))
-        if budget.seconds and time.monotonic() - begun > budget.seconds:
-            break
+    spread, found = known_noise_std(view, noise_std), measured(model, view, prior, shape, labels)
+    path, samples = angles(budget.evaluations), []
+    for _ in within(budget, "posterior samples"):
+        start = noise_like(found.prior.mean, shape[0], generator)
+        samples.append(walked(found, spread, start, path, iterations))
     return torch.stack(samples)
 
 
@@ -159,7 +136,7 @@ def candidate_scores(
     """
     if not len(candidates):
         raise ValueError("candidates: none given, expected one or more")
-    known, spread = known_labels(view, labels, 1), _noise_std(view, noise_std)
+    known, spread = known_labels(view, labels, 1), known_noise_std(view, noise_std)
     simulate, observed = client(model, view), mean_gradient(model, view)
     scores = []
     for candidate in candidates:
@@ -168,11 +145,3 @@ def candidate_scores(
                   for name, seen in observed.items())
         scores.append(-gap / (2 * spread**2))
     return torch.stack(scores)
-
-
-def _noise_std(view: View, given: float | None) -> float:
-    spread = getattr(view.knowledge.defence, "noise_std", None) if given is None else given
-    if spread is None or not 0 < spread < math.inf:
-        raise ValueError(f"noise_std: {spread} given, expected a number above 0; without noise, "
-                         "search instead (leaklab.attacks.gradient_matching)")
-    return spread

@@ -21,20 +21,15 @@ posterior would, and their spread is no measure of doubt.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from leaklab.attacks.observed import known_labels, mean_gradient
+from leaklab.attacks.measured import Measured, known_noise_std, measured, walked, within
 from leaklab.attacks.search import Budget
-from leaklab.attacks.simulated import client
 from leaklab.prior.diffusion import Prior, angles, noise_like
-from leaklab.prior.posterior import linearised, posterior_walk
-from leaklab.runtime import progress
 from leaklab.updates import Recovered, View
 
 WALKS = Budget(evaluations=10, restarts=8)
@@ -43,16 +38,6 @@ GUIDED = Budget(evaluations=50, restarts=6)
 
 STOP = 2.0
 """Noise over what is clean, both standardised, at which a walk to a mean ends."""
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """An update as a measurement: what a standardised image would have sent, and what was sent."""
-
-    prior: Prior
-    sent: Callable[[Tensor], list[Tensor]]
-    observed: list[Tensor]
-    labels: Tensor
 
 
 def posterior_mean(
@@ -81,19 +66,13 @@ def posterior_mean(
     Raises ``ValueError`` where the view does not allow the attack, labels or noise are unknown, the
     prior is one of other images, or ``stop`` lies outside the walk.
     """
-    spread = getattr(view.knowledge.defence, "noise_std", None) if noise_std is None else noise_std
-    if spread is None:
-        raise ValueError("noise_std: None given, expected a number above 0, or a defence with one")
-    found = _measured(model, view, prior, shape, labels)
+    spread = known_noise_std(view, noise_std)
+    found = measured(model, view, prior, shape, labels)
     path = angles(budget.evaluations, finest=stop)
     ends = []
-    for _ in _within(budget, "walks to the mean"):
-        start = noise_like(found.prior.mean, shape[0], generator)[None]
-        end = posterior_walk(
-            lambda noisy, angle: found.prior.denoise(noisy[0], angle.expand(shape[0]))[None],
-            lambda clean: linearised(lambda z: found.sent(z[0]), clean, found.observed),
-            spread, start, path, iterations=iterations)
-        ends.append(found.prior.pixels(end[0]).clamp(0, 1))
+    for _ in within(budget, "walks to the mean"):
+        start = noise_like(found.prior.mean, shape[0], generator)
+        ends.append(walked(found, spread, start, path, iterations))
     return Recovered(torch.stack(ends).mean(0), labels=found.labels)
 
 
@@ -115,17 +94,17 @@ def plain_guidance(
     """
     if not 0 < step_size < math.inf:
         raise ValueError(f"step_size: {step_size} given, expected a number above 0")
-    found = _measured(model, view, prior, shape, labels)
+    found = measured(model, view, prior, shape, labels)
     path = angles(budget.evaluations)
     samples = []
-    for _ in _within(budget, "guided samples"):
+    for _ in within(budget, "guided samples"):
         start = noise_like(found.prior.mean, shape[0], generator)
         end = _guided_walk(found, start, path, step_size, generator)
         samples.append(found.prior.pixels(end).clamp(0, 1))
     return torch.stack(samples)
 
 
-def _guided_walk(found: _Measured, noisy: Tensor, path: Sequence[float], step_size: float,
+def _guided_walk(found: Measured, noisy: Tensor, path: Sequence[float], step_size: float,
                  generator: torch.Generator) -> Tensor:
     """From noise to an image, each step of the model followed by one down the slope."""
     for angle, after in pairwise(path):
@@ -152,28 +131,3 @@ def ancestral_step(noisy: Tensor, clean: Tensor, angle: float, after: float,
     kept = math.sqrt(max(0.0, math.sin(after) ** 2 - new**2))
     noise = (noisy - math.cos(angle) * clean) / math.sin(angle)
     return math.cos(after) * clean + kept * noise + new * fresh
-
-
-def _measured(model: nn.Module, view: View, prior: Prior, shape: tuple[int, ...],
-              labels: Tensor | None) -> _Measured:
-    known, observed = known_labels(view, labels, shape[0]), mean_gradient(model, view)
-    own = prior.to(next(iter(observed.values())))
-    if tuple(shape[1:]) != tuple(own.mean.shape):
-        raise ValueError(f"shape: {tuple(shape)} given, expected (records, "
-                         f"{', '.join(map(str, own.mean.shape))}), as the prior knows images")
-    simulate = client(model, view)
-
-    def sent(standardised: Tensor) -> list[Tensor]:
-        gradient = simulate(own.pixels(standardised), known).gradient
-        return [gradient[name] for name in observed]
-
-    return _Measured(own, sent, list(observed.values()), known)
-
-
-def _within(budget: Budget, what: str) -> Iterator[int]:
-    """Counts the starts of a budget, until its seconds are over; there is always one."""
-    begun = time.monotonic()
-    for start in progress(range(budget.restarts), what):
-        if start and budget.seconds and time.monotonic() - begun > budget.seconds:
-            return
-        yield start

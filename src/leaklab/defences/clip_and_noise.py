@@ -38,12 +38,7 @@ class ClipAndNoise:
     noise_multiplier: float
 
     def __post_init__(self):
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm: {self.max_grad_norm} given, "
-                             "expected a number above 0")
-        if not self.noise_multiplier >= 0:
-            raise ValueError(f"noise_multiplier: {self.noise_multiplier} given, "
-                             "expected a number of 0 or more")
+        require_parameters(self.max_grad_norm, self.noise_multiplier)
 
     @property
     def noise_std(self) -> float:
@@ -74,3 +69,12 @@ class ClipAndNoise:
             noisy = gradient + self.noise_std * noise.to(gradient)
             after[name] = update.before[name] - rate * noisy
         return Update(update.before, after, update.num_examples, update.round, update.hospital)
+
+
+def require_parameters(max_grad_norm: float, noise_multiplier: float) -> None:
+    """Raise ``ValueError`` for a norm that is not above 0, or noise below 0."""
+    if not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm: {max_grad_norm} given, expected a number above 0")
+    if not noise_multiplier >= 0:
+        raise ValueError(f"noise_multiplier: {noise_multiplier} given, "
+                         "expected a number of 0 or more")

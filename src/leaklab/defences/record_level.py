@@ -22,6 +22,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from torch import Tensor, nn
 
+from leaklab.defences.clip_and_noise import require_parameters
 from leaklab.gradients import record_gradients
 from leaklab.updates import LocalTraining, Update, copy_state
 
@@ -42,12 +43,7 @@ class RecordLevel:
     noise_multiplier: float
 
     def __post_init__(self):
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm: {self.max_grad_norm} given, "
-                             "expected a number above 0")
-        if not self.noise_multiplier >= 0:
-            raise ValueError(f"noise_multiplier: {self.noise_multiplier} given, "
-                             "expected a number of 0 or more")
+        require_parameters(self.max_grad_norm, self.noise_multiplier)
 
     def clip(self, gradients: Tensor) -> Tensor:
         """``gradients``, one a record, (n, p), none longer than the norm: an attacker's surrogate.
