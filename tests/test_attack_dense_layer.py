@@ -10,7 +10,7 @@ from torch import nn
 
 from leaklab.attacks.dense_layer import feature_target, last_layer_features, single_record
 from leaklab.models import conv_net, lenet, logistic_regression, mlp, small_cnn
-from leaklab.runtime import generator
+from leaklab.runtime import generator, isolated_rng
 from leaklab.updates import Knowledge, LocalTraining
 from local_training import STEP, smooth_images, view_of
 
@@ -126,9 +126,11 @@ def test_one_live_neuron_proves_nothing():
 
 
 def test_units_that_dropped_out_are_not_drawn_anew():
-    net = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3))
-    record = torch.randn(1, 7, generator=generator("record"))
-    view, state = view_of(net, record, torch.tensor([1]), LocalTraining(0.1)), torch.get_rng_state()
+    with isolated_rng(generator("a draw of dropout")):
+        net = nn.Sequential(nn.Linear(7, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3))
+        record = torch.randn(1, 7, generator=generator("record"))
+        view = view_of(net, record, torch.tensor([1]), LocalTraining(0.1))
+    state = torch.get_rng_state()
     answer = single_record(net, view)
     torch.testing.assert_close(answer.guess, record, atol=1e-4, rtol=1e-4)
     assert answer.certificate.all() and answer.labels is None
