@@ -39,11 +39,11 @@ from leaklab.attacks.genotypes.certificate import (
 )
 from leaklab.attacks.genotypes.neurons import alone, differences
 from leaklab.attacks.genotypes.reading import Encoding, Reading, checked_encoding, read
-from leaklab.attacks.genotypes.unmixing import unmix, whiten, whole
+from leaklab.attacks.genotypes.unmixing import attract, unmix, whiten, whole
 from leaklab.updates import Recovered, View
 
 METHODS = ("alone", "differences", "unmixing")
-ROUNDS = 4  # of unmixing, each beside what was certified before
+ROUNDS = 8  # of unmixing, each beside what was certified before
 MOSTLY = 0.8  # share of the entries of a candidate that are near 0, 1 or 2
 NEW = 1e-6  # of its length: what a row adds to the space of those before
 
@@ -100,9 +100,10 @@ def recover(
             known = _certain(seen, known, candidates(seen))
     left = known[:0]
     if "unmixing" in methods:
-        white, whitening = whiten(seen, frequencies)
-        for _ in range(rounds):
-            left = whole(seen, unmix(white, whitening, known, generator))
+        white = whiten(seen, frequencies)
+        for number in range(rounds):
+            rough = unmix(white, known, generator, weighted=number % 2 == 1)
+            left = whole(seen, attract(seen, rough))
             known = _certain(seen, known, left)
             if len(known) == seen.rank:
                 break
