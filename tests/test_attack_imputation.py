@@ -222,7 +222,7 @@ def test_a_monomorphic_snp_neither_tells_nor_is_told():
     for got in (imputation.by_tag(reference, np.array([0, 1]), np.array([[2, 2]])),
                 imputation.by_linear(reference, np.array([0, 1]), np.array([[2, 2]]), where)):
         assert np.isfinite(got).all()
-        assert got[0] == pytest.approx([2, 2, 2, 0], abs=0.05)
+        assert got[0] == pytest.approx([2, 2, 2, 0], abs=0.2)
 
 
 def test_a_missing_call_is_taken_as_the_mean_by_the_linear_methods():
