@@ -19,8 +19,9 @@ Where it fails: cousins of the second degree and beyond share too little for a m
 length of shared segments tells them, which is not done here). Two people of different ancestry come
 out below 0, and strangers of one small population above it. Few SNPs, or many of one short region,
 leave the estimate noisy however many they are. And errors are not neutral: random ones lower the
-kinship to everybody, while genotypes guessed by frequency, which lie near all of us, raise it, so
-that a genome with nothing in it seems to be everybody's cousin, or closer.
+kinship to everybody, and genotypes guessed by frequency move it for all alike, down where alleles
+are rare and up where they are common. At common SNPs a genome with nothing in it seems everybody's
+relative: call guesses missing.
 
 Genotypes are numpy arrays of 0, 1 and 2, rows people and columns SNPs; -1 is a missing call, and a
 pair is then compared at the SNPs that both have, as by ``plink2 --make-king``.
