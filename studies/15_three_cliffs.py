@@ -27,7 +27,8 @@ import torch
 from scipy.special import ndtr, ndtri
 
 import leaklab
-from leaklab.attacks.imputation import decode
+from leaklab.attacks.imputation import by_frequency, by_prior, decode
+from leaklab.attacks.imputation.baselines import genotype_probabilities
 from leaklab.attacks.kinship import ranks, top_one
 from leaklab.data.genomes import chr20, families, sites
 from leaklab.data.genomes.panel import Panel, standardised
@@ -121,21 +122,9 @@ def dosages_of(seen: np.ndarray, lengths: np.ndarray, frequencies: np.ndarray) -
     return 2 * frequencies + spread * seen[:, :-1] / lengths[:, None]
 
 
-def hardy_weinberg(frequencies: np.ndarray) -> np.ndarray:
-    """Chances of 0, 1 and 2 copies, (3, p)."""
-    rest = 1 - frequencies
-    return np.stack([rest**2, 2 * frequencies * rest, frequencies**2])
-
-
-def likeliest(noisy: np.ndarray, sd: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """The genotype of the highest posterior under random mating; sd (n, p)."""
-    prior = np.log(hardy_weinberg(frequencies))
-    return np.stack([prior[g] - 0.5 * ((noisy - g) / sd) ** 2 for g in range(3)]).argmax(0)
-
-
 def expected_accuracy(frequencies: np.ndarray, sd: np.ndarray) -> float:
-    """Of :func:`likeliest`, by theory: where the three posteriors cross."""
-    chance = hardy_weinberg(frequencies)
+    """Of the likeliest genotype, by theory: where the three posteriors cross."""
+    chance = genotype_probabilities(frequencies).T
     low = 0.5 + sd**2 * np.log(chance[0] / chance[1])
     high = 1.5 + sd**2 * np.log(chance[1] / chance[2])
     never = 1 + 0.5 * sd**2 * np.log(chance[0] / chance[2])  # one copy is then never the best
@@ -178,9 +167,9 @@ def reading(seen: np.ndarray, lengths: np.ndarray, noise: float, frequencies: np
     noisy = dosages_of(seen, lengths, frequencies)
     sd = noise * np.sqrt(2 * frequencies * (1 - frequencies)) / lengths[:, None]
     rounded = np.clip(np.rint(noisy), 0, 2)
-    guess = np.broadcast_to(hardy_weinberg(frequencies).argmax(0), truth.shape)
+    guess = by_frequency(frequencies, len(truth))
     return {"rounded": accuracy(rounded, truth).mean(), "exact": exact(rounded, truth).mean(),
-            "likeliest": accuracy(likeliest(noisy, sd, frequencies), truth).mean(),
+            "likeliest": accuracy(by_prior(noisy, sd, frequencies), truth).mean(),
             "guess": accuracy(guess, truth).mean(),
             "theory": expected_accuracy(frequencies, sd.mean(0))}
 
@@ -290,10 +279,12 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     unit = ("AUC" if kind == "auc" else "share of SNPs"
             if kind in ("rounded", "likeliest", "decoded", "guess") else "share of victims")
     if unit == "share of victims":
-        interval, way = share_interval(runs, victims), f"95 % Korn-Graubard, trials of {victims}"
+        interval = share_interval(runs, victims)
+        way = f"95 % Korn-Graubard over trials of {victims}"
     else:
         (low, high), way = interval_of(runs, unit)
-        interval = (low, min(1.0, high))  # also of an AUC
+        interval = (low, min(1.0, high))
+        way = way if unit == "AUC" and high <= 1 else "95 % t over trials, cut to 0 and 1"
     people = chr20.load()[1] if ld else panel()
     baseline, whose = baseline_of(setting, outcomes, noise, kind)
     return Evidence(
