@@ -28,12 +28,11 @@ from leaklab.data.genomes.panel import Panel, standardised
 from leaklab.evidence import Evidence
 from leaklab.federation import Hospital, Round, server_views
 from leaklab.metrics import mean_interval
-from leaklab.metrics.clustered import share_interval
 from leaklab.metrics.genotypes import accuracy, non_reference_concordance
 from leaklab.models import mlp
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining
-from studies import by_condition
+from studies import by_condition, victims_interval
 
 SEEDS = tuple(range(10))
 BATCHES, SIZE, WIDTH = 3, 8, 128
@@ -172,15 +171,15 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     unit, said = SAID[kind]
     counted, attacked = unit == "share of patients", unit.startswith("share") and (
         "guess" not in name and "true" not in name)
+    interval, way = victims_interval(runs, PATIENTS) if counted else (mean_interval(runs),
+                                                                      "95 % t over trials")
     (reference, targets), array = data()
     baseline = [outcome[guessed(name)] for outcome in outcomes] if guessed(name) else None
     return Evidence(
         name="chain_" + name, value=float(np.mean(runs)), unit=unit, runs=runs, seeds=SEEDS,
         statement=f"{said.capitalize()}" + (f"; {relation}, genome: {rest[0]}." if relation
                                             else "."),
-        interval=(share_interval(runs, PATIENTS) if counted else mean_interval(runs)),
-        interval_kind=(f"95 % Korn-Graubard over trials of {PATIENTS}" if counted
-                       else "95 % t over trials"),
+        interval=interval, interval_kind=way,
         baseline=None if baseline is None else float(np.mean(baseline)),
         baseline_kind=("none: not a success of the attack" if baseline is None
                        else "the likeliest genotypes by frequency"),

@@ -34,8 +34,7 @@ from leaklab.data.genomes import families, sites
 from leaklab.data.genomes.panel import Panel
 from leaklab.evidence import Evidence
 from leaklab.metrics import mean_interval
-from leaklab.metrics.clustered import share_interval
-from studies import by_condition
+from studies import by_condition, victims_interval
 
 SEEDS = tuple(range(20))
 TUNING = (100, 101, 102, 103)
@@ -290,7 +289,8 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     unit, said = SAID[kind]
     size = PAIRS if setting["part"] in ("kinship", "nobody") else VICTIMS
     counted = unit in ("share of pairs", "share of victims", "share of searches")
-    interval = share_interval(runs, size) if counted else mean_interval(runs)
+    interval, way = victims_interval(runs, size) if counted else (mean_interval(runs),
+                                                                  "95 % t over trials")
     words = [setting["part"], *setting.get("relation", "").split(), name]
     baseline, whose = baseline_of(kind)
     relation = f", relation {setting['relation']}" if "relation" in setting else ""
@@ -299,8 +299,7 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
         name="_".join(word for word in words if word), value=float(np.mean(runs)), unit=unit,
         statement=f"{said.capitalize()}; {setting['part']}{relation}, {name}.", runs=runs,
         interval=interval, baseline=baseline, baseline_kind=whose, seeds=SEEDS,
-        interval_kind=(f"95 % Korn-Graubard over trials of {size}" if counted
-                       else "95 % t over trials"),
+        interval_kind=way,
         data=people.provenance, data_sha256=people.sha256, scale="fast",
         version=leaklab.__version__, setting=conditions(setting, name),
         view="server" if kind in SEARCHES else None,

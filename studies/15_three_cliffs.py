@@ -34,11 +34,10 @@ from leaklab.data.genomes import chr20, families, sites
 from leaklab.data.genomes.panel import Panel, standardised
 from leaklab.defences.record_level import RecordLevel, auc_ceiling
 from leaklab.evidence import Evidence
-from leaklab.metrics.clustered import share_interval
 from leaklab.metrics.genotypes import accuracy, exact
 from leaklab.metrics.roc import auc, operating_point
 from leaklab.runtime import generator
-from studies import by_condition, interval_of
+from studies import by_condition, interval_of, victims_interval
 
 SEEDS = tuple(range(20))
 NOISE = tuple(round(10 ** (-3 + k / 4), 5) for k in range(15))  # 0.001 to 3.16
@@ -279,8 +278,7 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     unit = ("AUC" if kind == "auc" else "share of SNPs"
             if kind in ("rounded", "likeliest", "decoded", "guess") else "share of victims")
     if unit == "share of victims":
-        interval = share_interval(runs, victims)
-        way = f"95 % Korn-Graubard over trials of {victims}"
+        interval, way = victims_interval(runs, victims)
     else:
         (low, high), way = interval_of(runs, unit)
         interval = (low, min(1.0, high))
