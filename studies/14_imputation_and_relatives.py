@@ -250,5 +250,16 @@ def describe(part: str, outcomes: list[dict], name: str) -> Evidence:
         data=data.provenance, data_sha256=data.sha256, scale="fast", version=leaklab.__version__,
         clusters=len(data), view="server" if attack else None,
         privacy_unit="genotype" if attack else None,
-        setting={"part": part, "condition": condition, "method": method, "score": score,
+        setting={"part": part, **numbers(part, condition), "method": method, "score": score,
                  "victims": victims, "panel": PANEL_SIZE[part]})
+
+
+def numbers(part: str, condition: str) -> dict:
+    """The condition as settings: what a chart places it by."""
+    if part == "people":
+        victims, _, panel = condition.partition("_by_")
+        return {"victims_from": victims, "panel_from": panel}
+    if part == "noise":
+        place, _, noise = condition.partition("_")
+        return {"place": place} | ({"noise": float(noise)} if noise else {})
+    return {{"panel": "people", "errors": "error"}.get(part, "share"): float(condition)}
