@@ -70,11 +70,11 @@ def missing_data(notebook: Path) -> str | None:
     names = metadata.get("leaklab", {}).get("data", [])
     if not names:
         return None
-    from leaklab.data.download import ADVICE, DataUnavailable, fetch
+    from leaklab.data.download import ADVICE, DataUnavailable, obtain
 
     try:
         for name in names:
-            fetch(name)
+            obtain(name)
     except DataUnavailable as error:
         tried = " ".join(str(error).removesuffix(ADVICE).split())  # one line in pytest's summary
         return f"{notebook.name} needs data that cannot be had: {tried}"

