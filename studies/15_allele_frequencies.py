@@ -302,9 +302,9 @@ def describe(setting: dict, what: str, outcomes: list[dict]) -> Evidence:
     runs = tuple(float(outcome[what]) for outcome in outcomes)
     subject, _, kind = what.rpartition(", ")
     statement, unit, guess, guess_kind = UNITS[kind]
-    low, high = mean_interval(runs)
+    (low, high), form = mean_interval(runs), "95 % t over trials"
     if kind not in ("share", "snps"):
-        low, high = max(0.0, low), min(1.0, high)
+        low, high, form = max(0.0, low), min(1.0, high), f"{form}, cut to 0 and 1"
     words = [*(str(value) for value in setting.values()), what]
     expected = expectation(setting, subject, kind)
     name, sha256 = provenance(setting["part"])
@@ -312,7 +312,7 @@ def describe(setting: dict, what: str, outcomes: list[dict]) -> Evidence:
     return Evidence(
         name="_".join(words).replace(", ", "_").replace(" ", "_"),
         statement=f"{statement}: {subject}.", value=float(np.mean(runs)), unit=unit,
-        interval=(low, high), interval_kind="95 % t over deals", baseline=guess,
+        interval=(low, high), interval_kind=form, baseline=guess,
         baseline_kind=guess_kind, runs=runs, seeds=SEEDS[:len(runs)], data=name,
         data_sha256=sha256, scale="fast", version=leaklab.__version__,
         setting={**setting, **({} if expected is None else {"theory": expected})},

@@ -18,7 +18,7 @@ the cohort.
 
 Sources: the link between frequencies and membership is that of Homer et al. (2008,
 doi:10.1371/journal.pgen.1000167); gradients of linear models as GWAS statistics: Nasirigerdeh et
-al. (SIGIR 2021). Where it fails: weights that are not zero (refused: residuals are then unknown);
+al. (2021, doi:10.1145/3404835.3462996). Where it fails: weights that are not zero (refused: residuals are then unknown);
 several local steps, momentum or Adam (refused or wrong); large or summed cohorts, linked SNPs, and
 another ancestry, as in :mod:`leaklab.attacks.frequencies.statistics`; noise.
 """
