@@ -16,11 +16,13 @@ of zero, who knows the SNPs and how they were scaled, holds the genotypes of the
 about, and public allele frequencies. A sum over hospitals works alike, with all their patients as
 the cohort.
 
-Sources: the link between frequencies and membership is that of Homer et al. (2008,
-doi:10.1371/journal.pgen.1000167); gradients of linear models as GWAS statistics: Nasirigerdeh et
-al. (2021, doi:10.1145/3404835.3462996). Where it fails: weights that are not zero (refused: residuals are then unknown);
-several local steps, momentum or Adam (refused or wrong); large or summed cohorts, linked SNPs, and
-another ancestry, as in :mod:`leaklab.attacks.frequencies.statistics`; noise.
+Sources: membership from frequencies, Homer et al. (2008, doi:10.1371/journal.pgen.1000167); that
+what a federated study of genomes exchanges is such statistics, and gives patients away, Nasirigerdeh
+et al. (2021, doi:10.1145/3404835.3462996), for another model and by another attack.
+
+Where it fails: weights that are not zero (refused: residuals are then unknown); several local
+steps, momentum or Adam (refused); large or summed cohorts, linked SNPs, and another ancestry, as in
+:mod:`leaklab.attacks.frequencies.statistics`; noise.
 """
 
 from __future__ import annotations
