@@ -30,6 +30,8 @@ def source(place: str) -> str:
     start a download.
     """
     host = urlsplit(place).netloc
+    if place.startswith("packed from"):
+        return place
     if not host:
         return f"`{place.removeprefix('PyPI: ')}` (PyPI)"
     record = re.match(r"https://zenodo\.org/records/\d+", place)

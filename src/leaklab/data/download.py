@@ -82,7 +82,7 @@ def fetch(name: str) -> Path:
 
 
 def obtain(name: str) -> dict[str, Path]:
-    """Verified copies of the file ``name``, or, where that cannot be had, of its ``parts``; by name.
+    """Verified copies, by name: of ``name``, or, where that cannot be had, of its ``parts``.
 
     Raises as :func:`fetch` does; :class:`DataUnavailable` of a part names what became of it.
     """

@@ -233,6 +233,7 @@ _ROWS = (
         "kg_chr20_503x10187.npz", "a local pack of the two files above, 10,187 common variants",
         "MIT (files), open (genotypes)", f"{THOUSAND_GENOMES}; {SHAPEIT4}", size=1_378_036,
         sha256="27801d50173f254838c655aef03c26d0aa8a664ef985d5ea21eaa44d727725d7",
+        md5="b7bc7a25d3d633bf236e9c19796328e7",
         parts=("shapeit4_reference.vcf.gz", "shapeit4_unphased.vcf.gz"), verified=True,
     ),
     # MedMNIST 3.0.2 publishes these MD5s; no loader here has read the files yet.

@@ -52,7 +52,7 @@ def load() -> Panel:
 
 
 def _dosages(bed: bytes, people: int, snps: int) -> np.ndarray:
-    """uint8 (people, snps) from a PLINK .bed file: two bits a call, four calls a byte, low first."""
+    """uint8 (people, snps) from a PLINK .bed file: four calls a byte, the first in the low bits."""
     width = (people + 3) // 4
     if not bed.startswith(MAGIC) or len(bed) != len(MAGIC) + width * snps:
         raise ValueError(f"bed: {len(bed)} bytes given, expected a SNP-major .bed file of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -157,7 +158,7 @@ def require_dosages(argument: str, dosages: np.ndarray) -> None:
 def _sites(panel: Panel) -> list[tuple[int, int, frozenset]]:
     """What tells SNPs apart: place and the two alleles, either way round where place is shared."""
     places = list(zip(panel.chromosome.tolist(), panel.position.tolist(), strict=True))
-    shared = {place for place, after in zip(places, places[1:], strict=False) if place == after}
+    shared = {place for place, after in pairwise(places) if place == after}
     return [(*place, frozenset((r, a)) if place in shared else frozenset())
             for place, r, a in zip(places, panel.ref.tolist(), panel.alt.tolist(), strict=True)]
 
