@@ -8,8 +8,8 @@ independent component analysis of the space that the records span
 (:mod:`leaklab.attacks.genotypes.unmixing`).
 
 Threat model: a passive observer of an update, or of a sum behind secure aggregation, who knows the
-model, the list of SNPs and how they are encoded, and allele frequencies of the population. SGD, also
-with momentum, over any number of steps. Labels are not needed.
+model, the list of SNPs and how they are encoded, and allele frequencies of the population. SGD,
+also with momentum, over any number of steps. Labels are not needed.
 
 Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987); Pan et al. (2022, arXiv:2010.13356);
 Kariyappa et al. (2023, arXiv:2209.05578). Nasirigerdeh et al. (2021, doi:10.1145/3404835.3462996)
@@ -32,9 +32,10 @@ from leaklab.attacks.genotypes.certificate import (
     CHANCE,
     WHOLE,
     bits,
+    exchangeable,
+    heard,
     integral,
     nearest,
-    unheard,
     values,
 )
 from leaklab.attacks.genotypes.neurons import alone, differences
@@ -116,7 +117,7 @@ def _certain(seen: Reading, known: Tensor, candidates: Tensor) -> Tensor:
     tried = len(candidates)
     fine = whole(seen, candidates[_promising(seen, candidates)])
     fine = fine[integral(seen, fine, tried=tried)]
-    fine = fine[unheard(seen, nearest(values(seen, fine)))]
+    fine = fine[~heard(seen, nearest(values(seen, fine)))[0]]
     for row in fine:
         left = row - row @ torch.linalg.pinv(known) @ known if len(known) else row
         if left.norm() > NEW * row.norm():
@@ -139,10 +140,12 @@ def _promising(seen: Reading, candidates: Tensor) -> Tensor:
 
 
 def _answer(seen: Reading, known: Tensor, left: Tensor) -> Recovered:
-    coordinates = torch.cat([known, left])
-    rows = values(seen, coordinates).nan_to_num()
+    """Rows ``known`` and ``left``, of which the first are certain but where another is as good."""
+    rows = values(seen, torch.cat([known, left])).nan_to_num()
     dosages = nearest(rows)
-    certain = torch.arange(len(rows), device=rows.device) < len(known)
+    sure = dosages[:len(known)]
+    certain = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    certain[:len(known)] = heard(seen, sure)[1] | ~exchangeable(sure[:, :-1])
     return Recovered(dosages[:, :-1].long(), score=-(rows - dosages).abs().amax(1).to(seen.like),
                      certificate=certain)
 
