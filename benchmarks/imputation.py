@@ -79,7 +79,7 @@ def rivals(given: scene.Task) -> dict[str, dict[str, float]]:
             alleles = given.victims.haplotypes
             if bar == peers.UNPHASED:
                 alleles = np.sort(alleles.reshape(people, 2, -1), axis=1).reshape(alleles.shape)
-            peers.write_vcf(folder / "targets.vcf.gz", given.panel, alleles, given.observed, bar)
+            peers.write_vcf(folder / "targets.vcf.gz", given.victims, alleles, given.observed, bar)
             for program, command in peers.programs().items():
                 if program == "minimac4" and bar == peers.UNPHASED:
                     continue

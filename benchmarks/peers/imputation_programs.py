@@ -33,7 +33,7 @@ def programs() -> dict[str, list[str]]:
 
 def write_vcf(path: Path, panel: Panel, alleles: np.ndarray, snps: np.ndarray, bar: str) -> None:
     """Genotypes as gzipped text: ``alleles`` (2 * people, all SNPs), of which ``snps`` are told."""
-    columns = "\t".join(f"P{k}" for k in range(len(alleles) // 2))
+    columns = "\t".join(panel.people)
     chromosome = int(panel.chromosome[0])
     with gzip.open(path, "wt", compresslevel=1) as out:
         out.write("##fileformat=VCFv4.2\n"
