@@ -45,6 +45,7 @@ from leaklab.updates import Recovered, View
 
 METHODS = ("alone", "differences", "unmixing")
 ROUNDS = 8  # of unmixing, each beside what was certified before
+PATIENCE = 2  # rounds in a row that may find nobody
 MOSTLY = 0.8  # share of the entries of a candidate that are near 0, 1 or 2
 NEW = 1e-6  # of its length: what a row adds to the space of those before
 
@@ -102,11 +103,13 @@ def recover(
     left = known[:0]
     if "unmixing" in methods:
         white = whiten(seen, frequencies)
+        idle = 0
         for number in range(rounds):
             rough = unmix(white, known, generator, weighted=number % 2 == 1)
             left = whole(seen, attract(seen, rough))
-            known = _certain(seen, known, left)
-            if len(known) == seen.rank:
+            before, known = len(known), _certain(seen, known, left)
+            idle = idle + 1 if len(known) == before else 0
+            if len(known) == seen.rank or idle == PATIENCE:
                 break
         left = left[:0] if len(known) == seen.rank else left[~_same(seen, left, known)]
     return _answer(seen, known, left)
