@@ -15,9 +15,10 @@ Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987); Pan et al. (2022, a
 Kariyappa et al. (2023, arXiv:2209.05578). Nasirigerdeh et al. (2021, doi:10.1145/3404835.3462996)
 were the first to use that genotypes are whole numbers, against federated association studies.
 
-Where it fails: as many records as the layer is wide, or more, which it refuses; Adam, whose steps
-leave the space of the records; relatives, linked SNPs or unknown ancestry in the batch, which break
-the independence that the third way rests on; dosages that are not whole, as after imputation.
+Where it fails: more records than the layer is wide, which it refuses; Adam, whose steps leave the
+space of the records; too few SNPs for the batch (about ten a record are needed); relatives, whose
+sums are whole as well; dosages that are not whole, as after imputation. Updates of which most
+entries were left out give genotypes nearly right, and none for certain.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from leaklab.attacks.genotypes.reading import Reading
 WHOLE = 0.25  # the most that an entry may be off
 SURE = 12.0  # standard deviations that an entry may be off
 CHANCE = 40.0  # bits: one in a million million
-SPARE = 4  # neurons that are off, beyond the number of records, for their rank to say something
+SPARE = 16  # neurons that are off, beyond the number of records, for their rank to say something
 HEARD = 8.0  # a direction counts as heard above so many times the noise
 LOUD = 10.0  # the faintest record, in units of that
 LOOKED_AT = 64  # SNPs on which a sum is tried before all are
@@ -75,15 +75,18 @@ def heard(seen: Reading, dosages: Tensor) -> tuple[Tensor, Tensor]:
     that could be tried, bool (n,) each.
 
     It cannot with another activation than ReLU, with too few neurons off, or where some record is
-    hardly heard by any. Off means off before training and after; a neuron that was on in between
-    makes a patient look like a mixture, which costs a certificate and gives none away.
+    hardly heard by any. After several steps, off means off at both ends by more than lies between
+    them; a neuron that was on in between makes a patient look like a mixture, which costs a
+    certificate and gives none away.
     """
     betrayed = torch.zeros(len(dosages), dtype=torch.bool, device=dosages.device)
     tried = betrayed.clone()
     if not seen.patterns:
         return betrayed, tried
     scale = dosages.norm(dim=1)[:, None] * seen.weights.norm(dim=2)[:, None]
-    always = (dosages @ seen.weights.mT < -SLACK * scale).all(0)
+    reach = dosages @ seen.weights.mT
+    always = (reach < -SLACK * scale).all(0) & (
+        reach.amax(0).abs() > reach.amax(0) - reach.amin(0))
     for k, off in enumerate(always):
         number = int(off.sum())
         if number >= seen.rank + SPARE:
@@ -92,7 +95,9 @@ def heard(seen: Reading, dosages: Tensor) -> tuple[Tensor, Tensor]:
             tried[k] = seen.sizes[-1] > LOUD * noise
     return betrayed, tried
     scale = dosages.norm(dim=1)[:, None] * seen.weights.norm(dim=2)[:, None]
-    always = (dosages @ seen.weights.mT < -SLACK * scale).all(0)
+    reach = dosages @ seen.weights.mT
+    always = (reach < -SLACK * scale).all(0) & (
+        reach.amax(0).abs() > reach.amax(0) - reach.amin(0))
     for k, off in enumerate(always):
         number = int(off.sum())
         if number >= seen.rank + SPARE:

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from leaklab.attacks.layers import dense_gradient, running_order
 from leaklab.updates import LocalTraining, View
 
-FLAT = 3.0  # largest over smallest singular value of mere noise in a wide matrix
-CLIFF = 2.0  # last singular value of the records over the first of the noise
-LONGEST_TAIL = 8  # a plateau of fewer values is none
+CLIFF = 12.0  # last singular value of the records over the first of the noise
+SHORTEST = 8  # a plateau of fewer values is none
 MIXED = 3.0  # noise in a mean of hospitals over that of one update
 
 Encoding = tuple[Tensor, Tensor]
@@ -34,7 +33,8 @@ class Reading:
     noise
         Standard deviation of what else stands in an entry, on average.
     weights
-        Of the layer before training and after, for dosages, (2, neurons, snps + 1).
+        Of the layer for dosages, (states, neurons, snps + 1): before training; after several
+        steps also after.
     slopes
         What a neuron adds to the difference of the two logits, (neurons,), where a ReLU and a
         head for two classes follow; else ``None``.
@@ -127,10 +127,11 @@ def checked_encoding(encoding: Encoding | None, snps: int, like: Tensor) -> Enco
 
 
 def _for_dosages(view: View, layer: str, mean: Tensor, scale: Tensor) -> Tensor:
-    """The layer's weights before and after, for dosages, (2, neurons, snps + 1)."""
+    """The layer's weights for dosages in each state that is known and was trained on, or nearly."""
+    several = view.knowledge.training.local_steps > 1
     prefix = f"{layer}." if layer else ""
     ends = []
-    for state in (view.before, view.after):
+    for state in (view.before, view.after)[:1 + several]:
         weights = state[f"{prefix}weight"].double() / scale
         bias = state[f"{prefix}bias"].double() - weights @ mean
         ends.append(torch.cat([weights, bias[:, None]], 1))
@@ -170,11 +171,12 @@ def _rank(sizes: Tensor, noise: Tensor, most: int, records: int | None) -> int:
 
 
 def _plateau(sizes: Tensor) -> int | None:
-    """Where the singular values drop to a plateau, the noise; ``None`` if they do not."""
-    for rank in range(1, len(sizes) - LONGEST_TAIL + 1):
-        if sizes[rank] < FLAT * sizes[-1]:
-            return rank if sizes[rank - 1] > CLIFF * sizes[rank] else None
-    return None
+    """Where the singular values fall off a cliff, to a plateau of noise; ``None`` if nowhere."""
+    falls = (sizes[:-1] / sizes[1:])[:-SHORTEST]
+    if not len(falls):
+        return None
+    highest = int(falls.argmax())
+    return highest + 1 if falls[highest] > CLIFF else None
 
 
 def _after(model: nn.Module, view: View, layer: str) -> tuple[Tensor | None, bool]:
