@@ -3,15 +3,16 @@ r"""Genotypes from their mixtures: independent component analysis, then whole nu
 The gradient of a batch tells the space that its records span, not the records. Of unrelated people,
 dosages standardised by allele frequency are independent and far from Gaussian, so among all
 directions of the space those of single people stand out. FastICA finds them roughly
-(:func:`unmix`). Whole numbers make them exact: entries are drawn towards 0, 1 and 2, softly at first
-(:func:`attract`), then by rounding (:func:`whole`), each time followed by a step back to the nearest
-point of the space. People who are certain are set aside, and the rest is unmixed again beside them.
+(:func:`unmix`). Whole numbers make them exact: entries are drawn towards 0, 1 and 2, softly at
+first (:func:`attract`), then by rounding (:func:`whole`), each time followed by a step back to the
+nearest point of the space. People who are certain are set aside, and the rest is unmixed again
+beside them.
 
 Sources: Kariyappa et al. (2023, arXiv:2209.05578), the Cocktail Party Attack, which unmixes images
 by independent component analysis; Hyvarinen (1999, doi:10.1109/72.761722) for FastICA. Two things
-are added that only genotypes allow. Rounding; and, in every other round, a weight for each SNP in the contrast: a rare
-allele makes dosages more peaked than a Gaussian, a common one flatter, and unweighted the two
-cancel. The frequency foretells the excess kurtosis, :math:`1/(2f(1-f)) - 3`.
+are added that only genotypes allow. Rounding; and, in every other round, a weight for each SNP in
+the contrast: a rare allele makes dosages more peaked than a Gaussian, a common one flatter, and
+unweighted the two cancel. The frequency foretells the excess kurtosis, :math:`1/(2f(1-f)) - 3`.
 """
 
 from __future__ import annotations
