@@ -92,14 +92,6 @@ def run(setting: Mapping) -> dict:
 # --- Reading and judging ----------------------------------------------------------------------
 
 
-def patients(number: int, group: scene.Cohort, seed: int) -> tuple[Tensor, Tensor]:
-    """The victims, and as many others (``families``: whole ones, so that relatives are together);
-    where there are too few others, those that are left."""
-    order = torch.randperm(len(group.private) // 4, generator=generator(seed, "victims"))
-    order = (4 * order[:, None] + torch.arange(4)).flatten()
-    return order[:number], order[number:2 * number]
-
-
 def read(net: torch.nn.Module, view: View, group: scene.Cohort, seed: int, *, raw: bool = False,
          method: str = "all", batch_size: int | None = None) -> Recovered | None:
     """The attack's answer; ``None`` where it refuses."""
@@ -151,7 +143,7 @@ def run_single(kind: str, trained: bool, seed: int) -> dict:
     snps = group.private.shape[1]
     net = scene.network(seed, snps) if kind == "mlp" else logistic_regression(
         generator(seed, "weights"), num_features=snps)
-    chosen, others = patients(VICTIMS, group, seed)
+    chosen, others = scene.victims(VICTIMS, group, seed)
     if trained:
         train_before(net, group, torch.cat([chosen, others]), seed)
     answers = [genotypes.single(net, scene.seen(net, group, one[None], seed=seed),
@@ -173,7 +165,7 @@ def train_before(net: torch.nn.Module, group: scene.Cohort, left_out: Tensor, se
 def run_batch(size: int, width: int, method: str, snps: int, raw: bool, seed: int) -> dict:
     """One step on ``size`` patients."""
     group = scene.cohort(seed, snps)
-    chosen, others = patients(size, group, seed)
+    chosen, others = scene.victims(size, group, seed)
     net = scene.network(seed, snps, width)
     view = (of_raw if raw else scene.seen)(net, group, chosen, seed=seed)
     return judge(read(net, view, group, seed, raw=raw, method=method), group, chosen, others)
@@ -192,7 +184,7 @@ def run_steps(optimiser: str, steps: int, minibatch: int, seed: int) -> dict:
     """Sixteen patients, several steps on all of them or on four at a time."""
     training = LocalTraining(local_steps=steps, batch_size=minibatch, **OPTIMISERS[optimiser])
     group, net = scene.cohort(seed, GRID), scene.network(seed, GRID)
-    chosen, others = patients(16, group, seed)
+    chosen, others = scene.victims(16, group, seed)
     view = scene.seen(net, group, chosen, training, seed=seed)
     answer = read(net, view, group, seed, batch_size=16)
     return {**judge(answer, group, chosen, others), **by_frequency(answer, group, chosen)}
@@ -201,7 +193,7 @@ def run_steps(optimiser: str, steps: int, minibatch: int, seed: int) -> dict:
 def run_compressed(how: str, size: int, known: bool, seed: int) -> dict:
     """One step, its update compressed before it is sent."""
     group, net = scene.cohort(seed, GRID), scene.network(seed, GRID)
-    chosen, others = patients(size, group, seed)
+    chosen, others = scene.victims(size, group, seed)
     view = scene.seen(net, group, chosen, seed=seed, compress=COMPRESSED[how])
     if not known:
         view = View(view.observer, view.artefact, view.before, view.after, view.contributors,
@@ -214,7 +206,7 @@ def run_compressed(how: str, size: int, known: bool, seed: int) -> dict:
 def run_sum(width: int, seed: int) -> dict:
     """Eight hospitals, eight patients each, of which the server sees the sum."""
     group, net = scene.cohort(seed, GOAL), scene.network(seed, GOAL, width)
-    chosen, others = patients(64, group, seed)
+    chosen, others = scene.victims(64, group, seed)
     view = scene.seen_in_sum(net, group, list(chosen.split(8)), seed=seed)
     return judge(read(net, view, group, seed, batch_size=64), group, chosen, others)
 
@@ -225,7 +217,7 @@ def run_hard(case: str, size: int, seed: int) -> dict:
     group = scene.cohort(seed, GRID, "europeans" if people == "trained" else people)
     snps = group.private.shape[1]
     net = scene.network(seed, snps, 32 if "narrow" in case else 128)
-    chosen, others = patients(size, group, seed)
+    chosen, others = scene.victims(size, group, seed)
     if case == "trained":
         train_before(net, group, torch.cat([chosen, others]), seed)
     training = LocalTraining(0.1, local_steps=5 if "five" in case else 1)

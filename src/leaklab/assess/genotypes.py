@@ -120,6 +120,16 @@ def _families(panel: Panel, rng: np.random.Generator) -> np.ndarray:
     return people.sum(axis=2, dtype=np.uint8).reshape(-1, panel.snps)
 
 
+def victims(number: int, group: Cohort, seed: int) -> tuple[Tensor, Tensor]:
+    """The patients of a batch, (number,), and as many others, fewer where there are no more.
+
+    In runs of four, so that of families whole ones are drawn.
+    """
+    order = torch.randperm(len(group.private) // 4, generator=generator(seed, "victims"))
+    order = (4 * order[:, None] + torch.arange(4)).flatten()
+    return order[:number], order[number:2 * number]
+
+
 def network(seed: int, snps: int, width: int = WIDTH) -> nn.Sequential:
     """A new risk model with one hidden layer."""
     return mlp(generator(seed, "weights"), num_features=snps, width=width)
