@@ -234,7 +234,6 @@ STATEMENTS = {
                   "share of patients"),
     "accuracy": ("Share of genotypes right in the row nearest to each patient.",
                  "share of genotypes"),
-    "other_exact": ("Share of patients of another batch among the rows.", "share of patients"),
     "refused": ("Share of trials that the attack refuses.", "share of trials"),
     **{f"r2_{low:g}_{high:g}": ("Squared correlation with the genotypes, minor allele frequency "
                                 f"{low:g} to {high:g}.", "r2") for low, high in pairwise(BINS)},
@@ -242,16 +241,38 @@ STATEMENTS = {
 
 
 def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
-    """One statement a condition and quantity, and the false claims over all of them."""
+    """One statement a condition and quantity worth saying, and those over all conditions."""
     conditions = list(by_condition(results))
     items = [describe(setting, outcomes, key) for setting, outcomes in conditions
-             for key in STATEMENTS if all(key in outcome for outcome in outcomes)
-             and all(np.isfinite(outcome[key]) for outcome in outcomes)]
+             for key in STATEMENTS if worth_saying(key, setting, outcomes)]
     kin = [pair for pair in conditions if pair[0].get("case") in FAMILIES]
     rest = [pair for pair in conditions if pair[0].get("case") not in FAMILIES]
-    return [*items, false_claims("unrelated", rest),
+    return [*items, false_claims("unrelated", rest), other_batches(conditions),
             *(false_claims(setting_name(setting), [(setting, outcomes)])
               for setting, outcomes in kin)]
+
+
+def worth_saying(key: str, setting: dict, outcomes: list[dict]) -> bool:
+    """Whether a quantity says more than the share read whole, which is always recorded."""
+    if key == "exact":
+        return True
+    if any(key not in outcome or not np.isfinite(outcome[key]) for outcome in outcomes):
+        return False
+    whole = [outcome["exact"] for outcome in outcomes]
+    if key == "refused":
+        return any(outcome["refused"] for outcome in outcomes)
+    if key == "certified":
+        return setting["part"] == "single" or [o["certified"] for o in outcomes] != whole
+    return setting["part"] == "single" or (np.mean(whole) < 1 and setting["part"] != "batch")
+
+
+def other_batches(conditions: list) -> Evidence:
+    """The control over all conditions: patients of another batch among the rows."""
+    runs = tuple(float(max(outcomes[k]["other_exact"] for _, outcomes in conditions))
+                 for k in range(len(SEEDS)))
+    return make("other_batch_exact", "Largest share, over all conditions, of patients of another "
+                "batch among the rows.", runs, "share of patients", (min(runs), max(runs)),
+                "smallest and largest trial", {"part": "control"}, None, "no guess applies")
 
 
 def size_of(setting: dict) -> int:
@@ -274,7 +295,7 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
     if unit.startswith("share"):
         interval, kind = victims_interval(runs, 1 if unit == "share of trials" else
                                           size_of(setting))
-    baseline = {"exact": "prior_exact", "accuracy": "prior", "other_exact": "prior_exact"}.get(key)
+    baseline = {"exact": "prior_exact", "accuracy": "prior"}.get(key)
     extra = {"claims": sum(outcome["claims"] for outcome in outcomes),
              "false": sum(outcome["false"] for outcome in outcomes)}
     return make(f"{setting_name(setting)}_{key}", statement, runs, unit, interval, kind,
