@@ -87,8 +87,8 @@ def recover(
     from a dosage. Without ``"unmixing"`` among the ``methods`` only certain rows are answered.
 
     Raises ``ValueError`` for arguments that do not fit, and as
-    :func:`leaklab.attacks.genotypes.reading.read` does: above all for as many records as the layer
-    is wide, or more.
+    :func:`leaklab.attacks.genotypes.reading.read` does: above all for more records than the layer
+    is wide, or as many if their number is not known.
     """
     unknown = sorted(set(methods) - set(METHODS))
     if unknown or not methods:

@@ -72,7 +72,8 @@ def read(model: nn.Module, view: View, encoding: Encoding | None = None,
     where a plateau begins, that of rounding or of something coarser.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does, for an ``encoding``
-    that does not fit, and where the records are as many as the rows that tell them apart, or more.
+    that does not fit, and where the records are more than the rows that tell them apart, or as many
+    and their number is not known.
     """
     seen = dense_gradient(model, _as_plain(view))
     snps = seen.gradient.shape[1] - 1
