@@ -83,6 +83,17 @@ def heard(seen: Reading, dosages: Tensor) -> tuple[Tensor, Tensor]:
     tried = betrayed.clone()
     if not seen.patterns:
         return betrayed, tried
+    scale = dosages.norm(dim=1)[:, None] * seen.weights.norm(dim=2)[:, None]
+    reach = dosages @ seen.weights.mT
+    always = (reach < -SLACK * scale).all(0) & (
+        reach.amax(0).abs() > reach.amax(0) - reach.amin(0))
+    for k, off in enumerate(always):
+        number = int(off.sum())
+        if number >= seen.rank + SPARE:
+            noise = HEARD * seen.noise * (number**0.5 + seen.rank**0.5)
+            betrayed[k] = torch.linalg.svdvals(seen.neurons[off])[-1] > noise
+            tried[k] = seen.sizes[-1] > LOUD * noise
+    return betrayed, tried
 
 
 def exchangeable(dosages: Tensor) -> Tensor:
