@@ -16,8 +16,8 @@ Kariyappa et al. (2023, arXiv:2209.05578). Nasirigerdeh et al. (2021, doi:10.114
 were the first to use that genotypes are whole numbers, against federated association studies.
 
 Where it fails: more records than the layer is wide, which it refuses; Adam, whose steps leave the
-space of the records; too few SNPs for the batch (ten to twenty a record are needed); relatives, whose
-sums are whole as well; dosages that are not whole, as after imputation. Updates of which most
+space of the records; too few SNPs for the batch (ten to twenty a record are needed); relatives,
+whose sums are whole as well; dosages that are not whole, as after imputation. Updates of which most
 entries were left out give genotypes nearly right, and none for certain.
 """
 
