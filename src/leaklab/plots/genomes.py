@@ -51,6 +51,7 @@ def three_cliffs(ax: Axes, recorded: Mapping[str, Evidence], *, snps: int = 11_2
     ax.set(xscale="log", xlabel="noise multiplier z of one clipped gradient", ylim=(-0.06, 1.06),
            ylabel="learnt beyond a guess")
     ax.xaxis.set_major_formatter("{x:g}")
+    _legend_below(ax, 2)
     return ax
 
 
@@ -67,7 +68,7 @@ def relatives(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
                         color=line.get_color(), alpha=0.15, linewidth=0)
     ax.set(xscale="log", xlabel="SNPs", ylabel="share found first", ylim=(-0.03, 1.03))
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend()
+    _legend_below(ax, 3)
     return ax
 
 
@@ -92,8 +93,14 @@ def kinship_bands(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
                     textcoords="offset points", fontsize="small", color="0.35")
     ax.set(xscale="log", xlabel="SNPs", ylabel="estimated kinship")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(loc="lower right")
+    _legend_below(ax, 4)
     return ax
+
+
+def _legend_below(ax: Axes, columns: int) -> None:
+    """Under the axis, where it hides no curve."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, columnspacing=1.2,
+              handletextpad=0.5)
 
 
 def _along(recorded: Mapping[str, Evidence], form: str, snps: int) -> list[Evidence]:
