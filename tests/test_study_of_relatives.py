@@ -1,6 +1,7 @@
 """Studies of kinship, of noise on a genome and of the whole chain: records follow from trials,
 a rerun repeats them, controls fail where they must, figures show what was recorded."""
 
+import functools
 import importlib
 
 import matplotlib.pyplot as plt
@@ -29,9 +30,7 @@ def data():
         RELATIVES.panel(), CHAIN.data()
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict[str, dict[str, evidence.Evidence]]:
-    return {name: evidence.load(name) for name in NAMES}
+recorded = functools.cache(evidence.load)
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +43,8 @@ def close_figures():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recorded_values_and_intervals_follow_from_their_runs(name, recorded):
-    for item in recorded[name].values():
+def test_recorded_values_and_intervals_follow_from_their_runs(name):
+    for item in recorded(name).values():
         assert item.value == pytest.approx(np.mean(item.runs), rel=1e-4, abs=2e-5), item.name
         size = int(kind.split()[-1]) if "of" in (kind := item.interval_kind).split() else None
         if kind.startswith("95 % Clopper"):
@@ -79,23 +78,23 @@ def test_an_interval_of_victims_who_all_agree_is_of_as_many_draws():
     ("15_three_cliffs", {"part": "relatives", "relation": "parent"}, ("0.1_found", "1_alarm")),
     ("15_three_cliffs", {"part": "cliffs", "snps": 1000}, ("0.31623_linked", "0.03162_likeliest")),
 ], ids=lambda value: value["part"] if isinstance(value, dict) else "")
-def test_a_rerun_repeats_the_record(name, setting, keys, recorded):
+def test_a_rerun_repeats_the_record(name, setting, keys):
     outcome = STUDIES[name].run({**setting, "seed": 3})
     words = [setting["part"], *map(str, list(setting.values())[1:])]
     for key in keys:
-        run = recorded[name]["_".join([*words, key])].runs[3]
+        run = recorded(name)["_".join([*words, key])].runs[3]
         # on another processor one victim of 40 may fall on the other side
         assert outcome[key] == pytest.approx(run, abs=0.03), key
 
 
-def test_the_record_holds_what_the_studies_would_record(recorded):
+def test_the_record_holds_what_the_studies_would_record():
     for name, conditions in (("14_relatives", [{"part": "nobody"}]),
                              ("15_three_cliffs", [{"part": "relatives", "relation": "parent"}])):
         for condition in conditions:
             outcome = STUDIES[name].run({**condition, "seed": 100})
             results = [({**condition, "seed": seed}, outcome) for seed in STUDIES[name].SEEDS]
             for item in STUDIES[name].summarise(results):
-                same = recorded[name][item.name]
+                same = recorded(name)[item.name]
                 assert item.setting.keys() == same.setting.keys()
                 assert (item.unit, item.statement, item.data_sha256) == (
                     same.unit, same.statement, same.data_sha256)
@@ -104,8 +103,8 @@ def test_the_record_holds_what_the_studies_would_record(recorded):
 # --- What they found --------------------------------------------------------------------------
 
 
-def test_relatives_are_found_and_strangers_seldom_taken_for_some(recorded):
-    items = recorded["14_relatives"]
+def test_relatives_are_found_and_strangers_seldom_taken_for_some():
+    items = recorded("14_relatives")
     assert items["search_cousin_11235_first"].interval[0] >= 0.95
     assert items["search_second_cousin_11235_first"].interval[1] < 0.5
     for snps in RELATIVES.SNPS:
@@ -115,8 +114,8 @@ def test_relatives_are_found_and_strangers_seldom_taken_for_some(recorded):
     assert filled.interval[1] < left.interval[0], "guesses do harm"
 
 
-def test_cliffs_lie_where_theory_puts_them_and_in_this_order(recorded):
-    items = recorded["15_three_cliffs"]
+def test_cliffs_lie_where_theory_puts_them_and_in_this_order():
+    items = recorded("15_three_cliffs")
     for item in items.values():
         expected = item.setting["theory"]
         if item.name.endswith("_auc") or ("likeliest" in item.name and expected is not None):
@@ -140,8 +139,8 @@ def test_cliffs_lie_where_theory_puts_them_and_in_this_order(recorded):
     assert cliff("cliffs_1000_{:g}_linked") == cliff("cliffs_11235_{:g}_linked")
 
 
-def test_the_chain_reaches_what_was_never_sent_and_a_guess_does_not(recorded):
-    items = recorded["14_end_to_end"]
+def test_the_chain_reaches_what_was_never_sent_and_a_guess_does_not():
+    items = recorded("14_end_to_end")
     assert items["chain_false"].value == 0
     assert items["chain_hidden"].interval[0] >= 0.97 > 0.8 > items["chain_hidden"].baseline
     assert items["chain_child_filled_ibs0"].interval[0] > 0.9
@@ -199,8 +198,8 @@ def test_one_search_in_a_hundred_passes_the_limit_if_scores_are_independent():
 # --- Figures ----------------------------------------------------------------------------------
 
 
-def test_cliffs_are_drawn_from_the_record_with_theory_through_them(recorded):
-    items = recorded["15_three_cliffs"]
+def test_cliffs_are_drawn_from_the_record_with_theory_through_them():
+    items = recorded("15_three_cliffs")
     _, ax = plt.subplots()
     figures.three_cliffs(ax, items, linked=True)
     labels = ax.get_legend_handles_labels()[1]
@@ -217,8 +216,8 @@ def test_cliffs_are_drawn_from_the_record_with_theory_through_them(recorded):
                                                                           rel=1e-4)
 
 
-def test_relatives_are_drawn_by_number_of_snps(recorded):
-    items = recorded["14_relatives"]
+def test_relatives_are_drawn_by_number_of_snps():
+    items = recorded("14_relatives")
     _, (left, right) = plt.subplots(1, 2)
     figures.relatives(left, items)
     figures.kinship_bands(right, items)
