@@ -135,6 +135,10 @@ def test_cliffs_lie_where_theory_puts_them_and_in_this_order():
     assert order == sorted(order) and order[0] < order[1] < order[2]
     for z in CLIFFS.NOISE:
         assert items[f"cliffs_11235_{z:g}_outside"].value <= 0.03
+        assert items[f"relatives_parent_{z:g}_alarm"].value <= 0.03
+        for snps in CLIFFS.SIZES:  # more than theory, since the candidates are not independent
+            above = items[f"cliffs_{snps}_{z:g}_linked"]
+            assert -0.02 < above.value - above.setting["theory"] < 0.1
     assert cliff("cliffs_1000_{:g}_likeliest") > 2 * cliff("cliffs_11235_{:g}_likeliest")
     assert cliff("cliffs_1000_{:g}_linked") == cliff("cliffs_11235_{:g}_linked")
 
@@ -212,6 +216,14 @@ def test_cliffs_are_drawn_from_the_record_with_theory_through_them():
     expected = (item.value - item.baseline) / (1 - item.baseline)
     assert points[CLIFFS.NOISE.index(0.31623), 1] == pytest.approx(expected)
     assert item.setting["theory"] == pytest.approx(top_one(1 / 0.31623, 2504), rel=1e-4)
+    curves = [line.get_xydata() for line in ax.get_lines() if len(line.get_xdata()) == 300]
+    for curve, form in zip(curves, figures.CLIFFS, strict=True):
+        for z in CLIFFS.NOISE:
+            item = items[form.format(snps=11_235, z=z)]
+            expected = (item.setting["theory"] - item.baseline) / (1 - item.baseline)
+            assert np.interp(z, *curve.T) == pytest.approx(expected, abs=0.01), item.name
+    assert [text.get_text() for text in ax.texts[1:4]] == ["0.14", "0.29", "0.43"], (
+        "0.5 / z and 1 / z of 3.5; 1 / z of 2.33")
     assert items["cliffs_11235_1_auc"].setting["theory"] == pytest.approx(norm.cdf(0.5**0.5),
                                                                           rel=1e-4)
 
