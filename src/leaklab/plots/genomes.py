@@ -17,20 +17,25 @@ CLIFFS = {
     "cliffs_{snps}_{z:g}_linked": "the person among 2,504",
     "cliffs_{snps}_{z:g}_tpr": "took part (1 % false alarms)",
 }
+LINKED = (("ld_{z:g}_likeliest", "1,972 linked SNPs, each alone", ":"),
+          ("ld_{z:g}_decoded", "1,972 linked SNPs, together", "--"))
 FOUND = {"parent": "parent", "half-sibling": "half-sibling", "cousin": "cousin",
          "cousin_once_removed": "cousin once removed", "second_cousin": "second cousin"}
 BANDS = {"sibling": "full siblings", "half-sibling": "half-siblings", "cousin": "cousins",
          "unrelated": "strangers"}
 
 
-def three_cliffs(ax: Axes, recorded: Mapping[str, Evidence], *, snps: int = 11_235) -> Axes:
+def three_cliffs(
+    ax: Axes, recorded: Mapping[str, Evidence], *, snps: int = 11_235, linked: bool = False
+) -> Axes:
     """What study 15 recorded against the noise multiplier: points measured, lines theory.
 
     Everything is on one scale: 0 is what a guess without the gradient reaches, 1 is all there is
-    to know. Bars are 95 % intervals; the figure under each line is the noise at which it falls
-    through one half. Linked SNPs move the first cliff to the right: a thin line, where recorded.
+    to know. Bars are 95 % intervals; the number beside each line is the noise at which it falls
+    through one half. ``snps``: how many the model takes, which moves the first cliff alone. With
+    ``linked``, what reading neighbours together adds on one stretch of a chromosome.
     """
-    for form, label in CLIFFS.items():
+    for k, (form, label) in enumerate(CLIFFS.items()):
         items = _along(recorded, form, snps)
         noise = np.array([item.setting["noise_multiplier"] for item in items])
         (points, *_) = ax.errorbar(noise, [_beyond(item, item.value) for item in items],
@@ -40,17 +45,19 @@ def three_cliffs(ax: Axes, recorded: Mapping[str, Evidence], *, snps: int = 11_2
         theory = PchipInterpolator(np.log(noise), [
             _beyond(item, item.setting["theory"]) for item in items])(np.log(fine))
         ax.plot(fine, theory, color=colour, linestyle="-", marker="", linewidth=1.4)
-        half = fine[np.argmax(theory < 0.5)]
-        ax.plot([half, half], [-0.06, 0.5], color=colour, linestyle=":", marker="", linewidth=1)
-    decoded = _along(recorded, "ld_{z:g}_decoded", snps)
-    if decoded:
-        ax.plot([item.setting["noise_multiplier"] for item in decoded],
-                [_beyond(item, item.value) for item in decoded], color="0.45", linestyle="--",
-                marker="x", linewidth=1, label="each genotype, by linked SNPs")
+        half, last = fine[np.argmax(theory < 0.5)], k == len(CLIFFS) - 1
+        ax.annotate(f"{half:.2g}", (half, 0.5), xytext=(7 if last else -5, -4), color=colour,
+                    textcoords="offset points", ha="left" if last else "right", fontsize="small")
+    for form, label, style in LINKED * linked:
+        items = _along(recorded, form, snps)
+        ax.plot([item.setting["noise_multiplier"] for item in items],
+                [_beyond(item, item.value) for item in items], color="0.45", linestyle=style,
+                marker="x", linewidth=1, label=label)
     ax.axhline(0, color="0.35", linestyle="--", marker="", linewidth=1)
     ax.set(xscale="log", xlabel="noise multiplier z of one clipped gradient", ylim=(-0.06, 1.06),
            ylabel="learnt beyond a guess")
     ax.xaxis.set_major_formatter("{x:g}")
+    _legend_below(ax, 2)
     return ax
 
 
@@ -67,7 +74,7 @@ def relatives(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
                         color=line.get_color(), alpha=0.15, linewidth=0)
     ax.set(xscale="log", xlabel="SNPs", ylabel="share found first", ylim=(-0.03, 1.03))
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend()
+    _legend_below(ax, 3)
     return ax
 
 
@@ -92,8 +99,14 @@ def kinship_bands(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
                     textcoords="offset points", fontsize="small", color="0.35")
     ax.set(xscale="log", xlabel="SNPs", ylabel="estimated kinship")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(loc="lower right")
+    _legend_below(ax, 4)
     return ax
+
+
+def _legend_below(ax: Axes, columns: int) -> None:
+    """Under the axis, where it hides no curve."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, columnspacing=1.2,
+              handletextpad=0.5)
 
 
 def _along(recorded: Mapping[str, Evidence], form: str, snps: int) -> list[Evidence]:
