@@ -229,3 +229,21 @@ def beacon_evidence(said, frequencies, people, mismatch):
     member = mismatch * (1 - frequencies) ** (2 * (people - 1))  # nor do others, and a wrong call
     yes, no = (1 - member) / (1 - stranger), member / stranger
     return torch.where(said, yes, no).log().sum()
+
+
+def switch_chance(centimorgans, haplotypes):
+    """How likely the copying starts anew between two SNPs."""
+    from math import exp
+
+    return 1 - exp(-4 * 10_000 * centimorgans / 100 / haplotypes)
+
+
+def carriers_right(guess, truth):
+    """Non-reference concordance."""
+    counted = (guess > 0) | (truth > 0)
+    return (guess == truth)[counted].float().mean()
+
+
+def kinship_of(ancestors, up, down):
+    """Each ancestor's two copies are one chance in two the same, then halved a generation."""
+    return ancestors * 0.5 ** (up + down + 1)

@@ -13,7 +13,14 @@ from leaklab.teaching.checks.foundations import (
     other_hospital,
     weighted_mean,
 )
-from leaklab.teaching.checks.genomes import beacon_evidence, snps_needed, worth
+from leaklab.teaching.checks.genomes import (
+    beacon_evidence,
+    carriers_right,
+    kinship_of,
+    snps_needed,
+    switch_chance,
+    worth,
+)
 from leaklab.teaching.checks.inversion import (
     agreement,
     alarm_bound,
@@ -57,6 +64,7 @@ __all__ = [
     "bins_needed",
     "break_even",
     "bytes_per_round",
+    "carriers_right",
     "certainty",
     "class_share",
     "cosine_distance",
@@ -65,6 +73,7 @@ __all__ = [
     "fedprox_gradient",
     "independent_numbers",
     "kalman_update",
+    "kinship_of",
     "leak_shown",
     "mean_gradient",
     "most_fitting",
@@ -79,6 +88,7 @@ __all__ = [
     "rounds_together",
     "run_cases",
     "snps_needed",
+    "switch_chance",
     "total_variation",
     "uplift",
     "weighted_mean",
