@@ -5,7 +5,7 @@
     panel      by the number of people in the panel, a tenth of the SNPs kept
     people     victims of one European population by a panel of each, of the same size
     cohort     by SNPs of a genotyping array, of Tuscans and Utahns by a panel of Spaniards,
-               British and Finns; the array thinned
+               British, Finns and three Utahns; the array thinned
     errors     with part of the known alleles wrong
     noise      every known genotype blurred: SNPs side by side, or those of an array; the panel as
                it is, or with its linkage taken out
@@ -111,7 +111,7 @@ def by_population(seed: int) -> dict:
 
 
 def by_cohort(seed: int) -> dict:
-    """People of other populations than the panel's, at the SNPs of an array."""
+    """People of other populations than most of the panel, at the SNPs of an array."""
     panel, targets = chr20.load()
     rng, found = np.random.default_rng(seed), {}
     order = rng.permutation(np.flatnonzero(chr20.array()))
@@ -203,7 +203,7 @@ METHODS = {
     "phased": "by the chain, phase known", "unphased": "by the chain, phase unknown",
     "linear": "by linear imputation", "tag": "by the best tag SNP",
     "frequency": "the commonest genotype", "loss": "lost without phase",
-    "known": "known genotypes that are right", "rounding": "by rounding the noisy dosage",
+    "known": "as the attacker sees them", "rounding": "by rounding the noisy dosage",
     "prior": "by the noisy dosage and the frequency", "chain": "by the chain",
     "unlinked": "by the chain on a panel without linkage",
 }
@@ -232,6 +232,8 @@ def describe(part: str, outcomes: list[dict], name: str) -> Evidence:
     condition, method, score = split(name)
     runs = tuple(outcome[name] for outcome in outcomes)
     unit, said = SAID[score]
+    if part == "noise" or method == "known":
+        said = said.replace("hidden", "known")
     victims = UNPHASED if (part, method) == ("kept", "unphased") else VICTIMS[part]
     ratio = victims / PANEL_SIZE[part]
     attack = method not in GUESSED

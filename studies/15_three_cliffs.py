@@ -34,10 +34,11 @@ from leaklab.data.genomes import chr20, families, sites
 from leaklab.data.genomes.panel import Panel, standardised
 from leaklab.defences.record_level import RecordLevel, auc_ceiling
 from leaklab.evidence import Evidence
+from leaklab.metrics import mean_interval
 from leaklab.metrics.genotypes import accuracy, exact
 from leaklab.metrics.roc import auc, operating_point
 from leaklab.runtime import generator
-from studies import by_condition, interval_of, victims_interval
+from studies import by_condition, victims_interval
 
 SEEDS = tuple(range(20))
 NOISE = tuple(round(10 ** (-3 + k / 4), 5) for k in range(15))  # 0.001 to 3.16
@@ -280,9 +281,8 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     if unit == "share of victims":
         interval, way = victims_interval(runs, victims)
     else:
-        (low, high), way = interval_of(runs, unit)
-        interval = (low, min(1.0, high))
-        way = way if unit == "AUC" and high <= 1 else "95 % t over trials, cut to 0 and 1"
+        low, high = mean_interval(runs)
+        interval, way = (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
     people = chr20.load()[1] if ld else panel()
     baseline, whose = baseline_of(setting, outcomes, noise, kind)
     return Evidence(

@@ -313,8 +313,10 @@ def test_bad_input_to_a_beacon():
     for f, size, mismatch in ((0.0, 5, 0.1), (0.5, 0, 0.1), (0.5, 5, 0.0)):
         with pytest.raises(ValueError, match="expected none, 1 or more"):
             beacon.beacon_score(said, torch.tensor([f]), people=size, mismatch=mismatch)
-    with pytest.raises(ValueError, match="fpr"):
+    with pytest.raises(ValueError, match="fpr: 1 given"):
         beacon.beacon_power(0.1, 5, people=10, fpr=1)
+    with pytest.raises(ValueError, match="frequency: 1 given"):
+        beacon.beacon_power(1, 5, people=10, fpr=0.05)
 
 
 # --- The first gradient -----------------------------------------------------------------------

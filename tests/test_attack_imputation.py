@@ -251,6 +251,7 @@ def test_references_are_chosen_by_opposite_homozygotes_in_each_window():
 
 BAD = [
     ({"haplotypes": PANEL + 1}, "haplotypes: shape"),
+    ({"haplotypes": PANEL * 0.5}, "haplotypes: shape"),
     ({"observed": np.array([3, 1, 4, 6])}, "observed: shape"),
     ({"observed": np.array([1, 3, 4, 9])}, "observed: shape"),
     ({"observed": np.array([1, 3, 4])}, "genotypes: shape"),

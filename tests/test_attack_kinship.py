@@ -218,6 +218,8 @@ def test_ranks_count_ties_against_the_attacker():
     for right in (np.array([0, 1, 3]), np.array([0, 1]), np.array([0, -1, 1])):
         with pytest.raises(ValueError, match=r"^right: "):
             ranks(scores, right)
+    with pytest.raises(ValueError, match="scores: NaN"):  # it would come before the first
+        ranks(np.array([[np.nan, 1.0]]), np.array([0]))
 
 
 # --- Linkage ----------------------------------------------------------------------------------

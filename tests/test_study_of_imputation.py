@@ -101,6 +101,22 @@ def test_a_task_needs_known_and_hidden_snps():
         scene.held_out(0, 1.0)
 
 
+def test_a_method_that_is_unknown_or_needs_phase_is_refused():
+    with pytest.raises(ValueError, match="method: 'rows' given, expected one of"):
+        scene.guessed("rows", scene.held_out(0))
+    for method in ("phased", "unphased"):
+        with pytest.raises(ValueError, match=f"method: '{method}' given with an unphased panel"):
+            scene.guessed(method, scene.held_out(0, source="chr22"))
+
+
+def test_statements_tell_known_genotypes_from_hidden_ones():
+    recorded = evidence.load(NAME)
+    for name, word in (("noise_array_1_chain_accuracy", "Known"),
+                       ("errors_0.1_known_accuracy", "Known"),
+                       ("errors_0.1_unphased_accuracy", "Hidden")):
+        assert recorded[name].statement.startswith(word), name
+
+
 def test_the_chain_gains_over_frequency_in_the_record():
     recorded = evidence.load(NAME)
     for share in STUDY.SHARES:

@@ -531,6 +531,12 @@ def test_every_check_accepts_its_solution(name, capsys):
     assert capsys.readouterr().out == f"Exercise {name}: passed\n"
 
 
+@pytest.mark.parametrize("name", ["worth", "beacon_evidence"])
+def test_a_plain_number_is_as_right_as_a_tensor(name, capsys):
+    getattr(checks, name)(named(lambda *given: float(getattr(solutions, name)(*given)), name))
+    assert capsys.readouterr().out == f"Exercise {name}: passed\n"
+
+
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("nothing", [None, ...])
 def test_an_unsolved_stub_does_not_stop_run_all(name, nothing, capsys):

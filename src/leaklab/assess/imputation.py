@@ -17,6 +17,7 @@ from leaklab.data.genomes.panel import Panel
 from leaklab.metrics import genotypes
 
 VICTIMS = 50
+METHODS = ("phased", "unphased", "linear", "tag", "frequency")
 SCORES = ("accuracy", "concordance", "r2_low", "r2_common")
 
 
@@ -85,9 +86,16 @@ def scores(dosages: np.ndarray, given: Task) -> dict[str, float]:
 def guessed(method: str, given: Task, victims: int | None = None, **settings: object) -> np.ndarray:
     """Dosages (victims, SNPs) of the first ``victims`` by a method.
 
-    ``"phased"`` (haplotypes known), ``"unphased"``, ``"linear"``, ``"tag"`` or ``"frequency"``.
+    ``"phased"`` (haplotypes known), ``"unphased"``, ``"linear"``, ``"tag"`` or ``"frequency"``; the
+    first two take the settings of :mod:`leaklab.attacks.imputation`. Raises ``ValueError`` for
+    another method, or for these two where the panel is not phased.
     """
+    if method not in METHODS:
+        raise ValueError(f"method: {method!r} given, expected one of {METHODS}")
     panel, known = given.panel, given.known[:victims]
+    if method in METHODS[:2] and panel.haplotypes is None:
+        raise ValueError(f"method: {method!r} given with an unphased panel, expected one of "
+                         f"{METHODS[2:]}")
     chain = (panel.haplotypes, given.observed)
     if method == "phased":
         alleles = given.victims.haplotypes[:2 * len(known), given.observed]

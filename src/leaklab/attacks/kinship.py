@@ -7,8 +7,9 @@ h the number of SNPs at which a person has one copy, it is a scaled distance:
 .. math:: \hat\phi = \tfrac12 - \frac{\lVert x - y\rVert^2}{4\min(h_x, h_y)}
 
 Two of the genome itself have 1/2, parent and child or full siblings 1/4, cousins 1/16, strangers 0.
-A search by such a number through a database finds relatives of people who are not in it: Erlich et
-al. (2018, doi:10.1126/science.aau4832) did so at the size of genealogy sites. A genotype seen
+A search through a database finds relatives of people who are not in it: Erlich et al. (2018,
+doi:10.1126/science.aau4832) show it at the size of genealogy sites, by the length of shared
+segments instead of such a number. A genotype seen
 through noise is compared with the samples of a panel by likelihood, as Edge et al. (2017,
 doi:10.1073/pnas.1619944114) match records that share no marker.
 
@@ -124,13 +125,15 @@ def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Place of each row's ``right`` column in the order of its scores, int64; 1 is the highest.
 
     A tie counts against the attacker: of two with one score, the right one comes second.
-    Shapes: scores (n, k), right (n,). Raises ``ValueError`` for another length or a column that
-    does not exist.
+    Shapes: scores (n, k), right (n,). Raises ``ValueError`` for another length, a column that does
+    not exist, or NaN among the scores.
     """
     right = np.asarray(right)
     if right.shape != (len(scores),) or not ((right >= 0) & (right < scores.shape[1])).all():
         raise ValueError(f"right: shape {right.shape} given, expected a column from 0 to "
                          f"{scores.shape[1] - 1} for each of {len(scores)} rows")
+    if np.isnan(scores).any():
+        raise ValueError("scores: NaN given, expected numbers")
     own = np.take_along_axis(scores, right[:, None], 1)
     return (scores >= own).sum(1)
 

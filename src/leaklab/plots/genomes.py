@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.interpolate import PchipInterpolator
 
-from leaklab.attacks.kinship import DEGREES
+from leaklab.attacks.frequencies.theory import power
+from leaklab.attacks.kinship import DEGREES, top_one
+from leaklab.data.genomes.families import RELATIONS
 from leaklab.evidence import Evidence
 
 CLIFFS = {
@@ -17,40 +19,50 @@ CLIFFS = {
     "cliffs_{snps}_{z:g}_linked": "the person among 2,504",
     "cliffs_{snps}_{z:g}_tpr": "took part (1 % false alarms)",
 }
+LINKED = (("ld_{z:g}_likeliest", "1,972 linked SNPs, each alone", ":"),
+          ("ld_{z:g}_decoded", "1,972 linked SNPs, together", "--"))
 FOUND = {"parent": "parent", "half-sibling": "half-sibling", "cousin": "cousin",
          "cousin_once_removed": "cousin once removed", "second_cousin": "second cousin"}
 BANDS = {"sibling": "full siblings", "half-sibling": "half-siblings", "cousin": "cousins",
          "unrelated": "strangers"}
 
 
-def three_cliffs(ax: Axes, recorded: Mapping[str, Evidence], *, snps: int = 11_235) -> Axes:
+def three_cliffs(
+    ax: Axes, recorded: Mapping[str, Evidence], *, snps: int = 11_235, linked: bool = False
+) -> Axes:
     """What study 15 recorded against the noise multiplier: points measured, lines theory.
 
-    Everything is on one scale: 0 is what a guess without the gradient reaches, 1 is all there is
-    to know. Bars are 95 % intervals; the figure under each line is the noise at which it falls
-    through one half. Linked SNPs move the first cliff to the right: a thin line, where recorded.
+    Everything is on one scale: 0, dashed, is what a guess without the gradient reaches, 1 is all
+    there is to know. Bars are 95 % intervals; the number beside each line is the noise at which it
+    falls through one half. The lines hold for candidates who are independent of one another; that
+    of single genotypes joins what theory says at the points. ``snps``: how many the model takes,
+    which moves the first cliff alone. With ``linked``, what reading neighbours together adds on one
+    stretch of a chromosome: measured, no theory.
     """
-    for form, label in CLIFFS.items():
+    for k, (form, label) in enumerate(CLIFFS.items()):
         items = _along(recorded, form, snps)
         noise = np.array([item.setting["noise_multiplier"] for item in items])
         (points, *_) = ax.errorbar(noise, [_beyond(item, item.value) for item in items],
                                    yerr=_bars(items), linestyle="none", capsize=2, label=label)
         colour = points.get_color()
         fine = np.geomspace(noise[0], noise[-1], 300)
-        theory = PchipInterpolator(np.log(noise), [
-            _beyond(item, item.setting["theory"]) for item in items])(np.log(fine))
+        theory = _foretold(items, noise, fine)
         ax.plot(fine, theory, color=colour, linestyle="-", marker="", linewidth=1.4)
-        half = fine[np.argmax(theory < 0.5)]
-        ax.plot([half, half], [-0.06, 0.5], color=colour, linestyle=":", marker="", linewidth=1)
-    decoded = _along(recorded, "ld_{z:g}_decoded", snps)
-    if decoded:
-        ax.plot([item.setting["noise_multiplier"] for item in decoded],
-                [_beyond(item, item.value) for item in decoded], color="0.45", linestyle="--",
-                marker="x", linewidth=1, label="each genotype, by linked SNPs")
+        half, last = np.exp(np.interp(-0.5, -theory, np.log(fine))), k == len(CLIFFS) - 1
+        ax.annotate(f"{half:.2g}", (half, 0.5), xytext=(7 if last else -5, -4), color=colour,
+                    textcoords="offset points", ha="left" if last else "right", fontsize="small")
+    for form, label, style in LINKED * linked:
+        items = _along(recorded, form, snps)
+        ax.plot([item.setting["noise_multiplier"] for item in items],
+                [_beyond(item, item.value) for item in items], color="0.45", linestyle=style,
+                marker="x", linewidth=1, label=label)
     ax.axhline(0, color="0.35", linestyle="--", marker="", linewidth=1)
+    ax.annotate("a guess", (0.02, 0), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                textcoords="offset points", fontsize="small", color="0.35")
     ax.set(xscale="log", xlabel="noise multiplier z of one clipped gradient", ylim=(-0.06, 1.06),
            ylabel="learnt beyond a guess")
     ax.xaxis.set_major_formatter("{x:g}")
+    _legend_below(ax, 2)
     return ax
 
 
@@ -67,7 +79,7 @@ def relatives(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
                         color=line.get_color(), alpha=0.15, linewidth=0)
     ax.set(xscale="log", xlabel="SNPs", ylabel="share found first", ylim=(-0.03, 1.03))
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend()
+    _legend_below(ax, 3)
     return ax
 
 
@@ -92,8 +104,14 @@ def kinship_bands(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
                     textcoords="offset points", fontsize="small", color="0.35")
     ax.set(xscale="log", xlabel="SNPs", ylabel="estimated kinship")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(loc="lower right")
+    _legend_below(ax, 4)
     return ax
+
+
+def _legend_below(ax: Axes, columns: int) -> None:
+    """Under the axis, where it hides no curve."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, columnspacing=1.2,
+              handletextpad=0.5)
 
 
 def _along(recorded: Mapping[str, Evidence], form: str, snps: int) -> list[Evidence]:
@@ -101,6 +119,20 @@ def _along(recorded: Mapping[str, Evidence], form: str, snps: int) -> list[Evide
     noises = sorted({item.setting["noise_multiplier"] for item in recorded.values()})
     names = [form.format(z=noise, snps=snps) for noise in noises]
     return [recorded[name] for name in names if name in recorded]
+
+
+def _foretold(items: Sequence[Evidence], noise: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """What theory expects of a measure at each of the ``fine`` noises, on the figure's scale."""
+    first = items[0]
+    if first.name.endswith("_tpr"):
+        values = [power(1 / z, first.baseline) for z in fine]
+    elif first.name.endswith(("_linked", "_found")):
+        signal = 2 * RELATIONS[first.setting.get("relation", "self")]
+        values = [top_one(signal / z, round(1 / first.baseline)) for z in fine]
+    else:
+        at = [item.setting["theory"] for item in items]
+        values = PchipInterpolator(np.log(noise), at)(np.log(fine))
+    return np.array([_beyond(first, value) for value in values])
 
 
 def _by_snps(recorded: Mapping[str, Evidence], start: str, end: str) -> list[Evidence]:

@@ -233,7 +233,9 @@ def beacon_evidence(said, frequencies, people, mismatch):
 
 def switch_chance(centimorgans, haplotypes):
     """How likely the copying starts anew between two SNPs."""
-    return 1 - math.exp(-4 * 10_000 * centimorgans / 100 / haplotypes)
+    from math import exp
+
+    return 1 - exp(-4 * 10_000 * centimorgans / 100 / haplotypes)
 
 
 def carriers_right(guess, truth):

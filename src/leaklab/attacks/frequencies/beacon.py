@@ -72,11 +72,12 @@ def beacon_power(
     """Share of members named by :func:`beacon_score` when all alleles asked have one frequency.
 
     The number of yeses is then binomial, and the test a threshold on it, the lowest at which no
-    more than a share ``fpr`` of strangers is accused. Raises ``ValueError`` for a rate outside
-    (0, 1).
+    more than a share ``fpr`` of strangers is accused. Raises ``ValueError`` for a frequency or a
+    rate outside (0, 1).
     """
-    if not 0 < fpr < 1:
-        raise ValueError(f"fpr: {fpr} given, expected a number between 0 and 1")
+    for name, given in (("frequency", frequency), ("fpr", fpr)):
+        if not 0 < given < 1:
+            raise ValueError(f"{name}: {given} given, expected a number between 0 and 1")
     f = torch.tensor(frequency)
     stranger = 1 - float(absent(f, people))
     member = 1 - mismatch * float(absent(f, people - 1))

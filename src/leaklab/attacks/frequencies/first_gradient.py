@@ -17,8 +17,8 @@ about, and public allele frequencies. A sum over hospitals works alike, with all
 the cohort.
 
 Sources: membership from frequencies, Homer et al. (2008, doi:10.1371/journal.pgen.1000167); that
-what a federated study of genomes exchanges is such statistics, and gives patients away, Nasirigerdeh
-et al. (2021, doi:10.1145/3404835.3462996), for another model and by another attack.
+what a federated study of genomes exchanges is such statistics, and gives patients away,
+Nasirigerdeh et al. (2021, doi:10.1145/3404835.3462996), for another model and by another attack.
 
 Where it fails: weights that are not zero (refused: residuals are then unknown); several local
 steps, momentum or Adam (refused); large or summed cohorts, linked SNPs, and another ancestry, as in

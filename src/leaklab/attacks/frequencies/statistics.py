@@ -9,7 +9,8 @@ share :math:`1/n` of the cohort; over many SNPs that shows.
     Wellcome Trust to close their aggregate data.
 :func:`likelihood_ratio`
     The test of Sankararaman et al. (2009, doi:10.1038/ng.436), and of Visscher and Hill (2009,
-    doi:10.1371/journal.pgen.1000628): of unlinked SNPs no test is better.
+    doi:10.1371/journal.pgen.1000628): the most powerful one where SNPs are unlinked, the reference
+    is the population and nothing was added to the frequencies.
 :func:`inner_product`
     The linear test of Dwork et al. (2015, doi:10.1109/FOCS.2015.46), here with a weight for each
     SNP; it needs no logarithm, so it also works on frequencies that noise has put below 0.
@@ -36,6 +37,7 @@ FLOOR = 1e-3
 def homer(dosages: Tensor, cohort: Tensor, reference: Tensor) -> Tensor:
     r"""Homer's T: the mean of :math:`|x/2 - f| - |x/2 - p|` over SNPs, over its standard error.
 
+    Two copies of a rare allele count no more than one, and a rare allele no more than a common one.
     Standard normal for a non-member only if cohort and reference are alike in ancestry and size:
     do not take its tail for a p-value. Raises ``ValueError`` as :func:`likelihood_ratio` does, and
     for fewer than two SNPs or a person all of whose distances are equal.

@@ -15,7 +15,8 @@ def checked_panel(
     """
     haplotypes, observed = np.asarray(haplotypes), np.asarray(observed)
     centimorgans = np.asarray(centimorgans, dtype=np.float64)
-    if haplotypes.ndim != 2 or haplotypes.size == 0 or haplotypes.max() > 1 or haplotypes.min() < 0:
+    whole = haplotypes.ndim == 2 and haplotypes.size and np.isin(haplotypes, (0, 1)).all()
+    if not whole:
         raise ValueError(f"haplotypes: shape {haplotypes.shape} given, expected (haplotypes, snps) "
                          "of 0 and 1")
     check_observed(observed, haplotypes.shape[1])
