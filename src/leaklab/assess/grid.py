@@ -1,0 +1,157 @@
+"""Attack by observer by defence, from what the studies recorded; nothing here is typed in.
+
+A study records many settings. A cell holds those that measured this attack for this observer under
+this defence: the setting that went best for the attacker, and in how many the whole 95 % interval
+lies above the guess that needed no update. Where nobody measured, the cell is empty, and says so.
+
+Only shares and AUCs are taken, and their differences from a guess, so that cells can be compared:
+each is shown as the part of the way from the guess, 0, to certainty, 1. The best of many settings
+is a worst case for the patient, and no average; it says what an attacker may hope for, if the
+setting is his.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from leaklab import evidence
+from leaklab.evidence import Evidence
+
+OBSERVERS = {
+    "public": ("public",),
+    "client": ("client",),
+    "secure sum": ("server behind secure aggregation", "sum"),
+    "server": ("server", "eavesdropper without TLS"),
+    "active server, secure sum": ("active server behind secure aggregation",),
+    "active server": ("active server",),
+}
+"""Columns of the grid, from who sees least: the views that studies recorded under each."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A row of the grid: which recorded items speak of it.
+
+    study
+        The stem of the study that recorded them.
+    measure
+        A regular expression that the end of an item's name matches: which score is taken.
+    besides
+        A regular expression for names that are left out, controls for instance.
+    """
+
+    study: str
+    measure: str
+    besides: str = r"(?!)"
+
+
+ATTACKS = {
+    "records by algebra (3)": Attack("03_exact_leakage", "_records|_exact"),
+    "images by search (5)": Attack("05_limits_of_inversion", "_identified"),
+    "images with a prior (6)": Attack("06_diffusion_prior", "_identified",
+                                      "unseen|candidates|^release"),
+    "images by a false model (7)": Attack("07_malicious_server", "_exact"),
+    "notes (8)": Attack("08_clinical_notes", "^fields_.*"),
+    "images in a case (9)": Attack("09_radiology_case_study", "_identified", "control"),
+    "membership, released (10)": Attack("10_membership", "_auc", "permuted|blind"),
+    "membership, rounds (11)": Attack("11_membership_across_rounds", "_auc",
+                                      r"permuted|blind|^privacy_0\.0"),  # clipped, without noise
+    "hidden attributes (12)": Attack("12_hidden_attributes", "_gain|_excess"),
+    "images, defended (18)": Attack("18_layered_defences", "^image_.*_identified|^named_.*"),
+    "records, defended (18)": Attack("18_layered_defences", "^table_.*_records"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was measured of one attack, observer and defence.
+
+    best
+        The recorded item that lies farthest from its guess.
+    above, settings
+        In how many settings the interval lies above the guess, of how many.
+    """
+
+    best: Evidence
+    above: int
+    settings: int
+
+    @property
+    def advantage(self) -> float:
+        """How far the best item leads from its guess, 0, to certainty, 1; never below 0."""
+        return max(0.0, advantage(self.best))
+
+
+Grid = dict[str, dict[str, Cell]]
+"""Rows by attack, in them cells by observer; what is not there was not measured."""
+
+
+def advantage(item: Evidence) -> float:
+    """``(value - baseline) / (1 - baseline)``; 0 where the guess is right by itself."""
+    return (item.value - item.baseline) / (1 - item.baseline) if item.baseline < 1 else 0.0
+
+
+def recorded(folder=None) -> dict[str, dict[str, Evidence]]:
+    """All evidence that was recorded, by study and name.
+
+    From the package, or from ``folder``.
+    """
+    files = (folder or resources.files("leaklab") / "recorded").iterdir()
+    stems = sorted(file.name.removesuffix(".json") for file in files
+                   if file.name.endswith(".json") and file.name[0] != ".")
+    return {stem: evidence.load(stem, folder) for stem in stems}
+
+
+def grid(
+    studies: Mapping[str, Mapping[str, Evidence]], *, defence: str | None = None,
+    attacks: Mapping[str, Attack] = ATTACKS, observers: Mapping[str, Iterable[str]] = OBSERVERS,
+) -> Grid:
+    """Rows by attack, cells by observer, of items recorded without defence, or under ``defence``.
+
+    ``defence`` is compared with :func:`family` of what the study recorded. Every attack has a row,
+    if only an empty one; a study that was not recorded leaves its row empty.
+    """
+    table: Grid = {}
+    for row, attack in attacks.items():
+        items = [item for item in studies.get(attack.study, {}).values()
+                 if _speaks(item, attack) and family(item.defence) == defence]
+        table[row] = {}
+        for column, views in observers.items():
+            seen = [item for item in items if set(_views(item)) & set(views)]
+            if seen:
+                above = sum(item.interval[0] > item.baseline for item in seen)
+                table[row][column] = Cell(max(seen, key=advantage), above, len(seen))
+    return table
+
+
+def defences(studies: Mapping[str, Mapping[str, Evidence]]) -> tuple[str, ...]:
+    """The families of defences under which anything in the grid was measured, sorted."""
+    return tuple(sorted({
+        family(item.defence) for attack in ATTACKS.values()
+        for item in studies.get(attack.study, {}).values()
+        if item.defence is not None and _speaks(item, attack)}))
+
+
+def family(defence: str | None) -> str | None:
+    """A defence without its numbers: ``"clip to 1, noise multiplier 0.1"`` and 0.3 are one.
+
+    What stands in brackets is a parameter too. ``None`` stays: no defence.
+    """
+    if defence is None:
+        return None
+    plain = re.sub(r"\([^)]*\)|[-+]?\d[\d.e]*%?", "", defence)
+    return re.sub(r"\s+", " ", re.sub(r"\s+,", ",", plain)).strip(" ,")
+
+
+def _speaks(item: Evidence, attack: Attack) -> bool:
+    scored = item.unit == "AUC" or item.unit.startswith(("share", "difference of share"))
+    return (scored and item.view is not None and item.baseline is not None
+            and re.search(f"(?:{attack.measure})$", item.name) is not None
+            and re.search(attack.besides, item.name) is None)
+
+
+def _views(item: Evidence) -> list[str]:
+    return [view.strip() for view in item.view.split(";")]
