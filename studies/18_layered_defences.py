@@ -44,7 +44,7 @@ from leaklab.defences.record_level import PrivateHospital, RecordLevel, epsilon_
 from leaklab.evidence import Evidence
 from leaklab.federation import SERVER, Hospital, fed_avg, train_on
 from leaklab.gradients import record_gradients
-from leaklab.metrics import majority_rate
+from leaklab.metrics import majority_rate, mean_interval, proportion_interval
 from leaklab.metrics import reconstruction as score
 from leaklab.models import logistic_regression, mlp, predict, small_cnn
 from leaklab.prior.checkpoint import chest_prior
@@ -81,6 +81,7 @@ TRIALS = 1000  # a seed: 10,000 in all
 MUS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 ROUNDS, RATE, MAX_GRAD_NORM = 10, 2.0, 1.0
 DELTA = 1e-3
+TEST = 0.3  # of the patients
 FRONTIER_SEEDS = tuple(range(20))
 NOISY = {stack.noise: stack for stack in STACKS if stack.noise != "nowhere"}
 
@@ -342,7 +343,7 @@ def run_frontier(noise: str, mu: float, seed: int) -> dict:
 @functools.lru_cache(maxsize=2)
 def sites(seed: int) -> tuple[dict[str, Dataset], dict[str, Dataset]]:
     """Training and test patients of the four hospitals, scaled by the training ones."""
-    train, test = hospitals.train_test(hospitals.drop_duplicates(heart.load()), 0.3,
+    train, test = hospitals.train_test(hospitals.drop_duplicates(heart.load()), TEST,
                                        np.random.default_rng(seed))
     return tuple(hospitals.by_site(part) for part in heart.impute_and_scale(train, test))
 
@@ -460,8 +461,8 @@ def slug(words: str) -> str:
 def statement(name: str, what: str, runs: tuple[float, ...], unit: str, baseline: float,
               kind: str, setting: dict) -> Evidence:
     """An ``Evidence`` with everything that a rerun needs."""
-    interval, how = interval_of(runs, unit)
     part = setting["part"]
+    interval, how, counts = spread_of(runs, unit, part)
     attacked = part != "frontier"
     data = radiographs() if part == "image" else heart.load()
     seeds = FRONTIER_SEEDS if part == "frontier" else SEEDS
@@ -483,7 +484,20 @@ def statement(name: str, what: str, runs: tuple[float, ...], unit: str, baseline
         data=data.provenance, data_sha256=data.sha256, scale="fast",
         version=leaklab.__version__, setting={"part": part, **told, **extra},
         view="server" if attacked else None, defence=defence_of(setting),
-        privacy_unit="record" if attacked else None)
+        privacy_unit="record" if attacked else None, **counts)
+
+
+def spread_of(runs: tuple[float, ...], unit: str, part: str) -> tuple[tuple, str, dict]:
+    """An interval that fits what was repeated, its name, and counts where there are any."""
+    if part == "gaussian":
+        trials = TRIALS * len(runs)
+        successes = round(TRIALS * sum(runs))
+        return (proportion_interval(successes, trials), "95 % Clopper-Pearson over releases",
+                {"successes": successes, "trials": trials})
+    if part == "frontier":
+        return (mean_interval(runs, test_to_train=TEST / (1 - TEST)),
+                "95 % corrected resampled t over splits", {})
+    return (*interval_of(runs, unit), {})
 
 
 def defence_of(setting: dict) -> str | None:

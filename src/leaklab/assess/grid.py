@@ -57,7 +57,7 @@ ATTACKS = {
     "notes (8)": Attack("08_clinical_notes", "^fields_.*"),
     "images in a case (9)": Attack("09_radiology_case_study", "_identified", "control"),
     "membership, released (10)": Attack("10_membership", "_auc", "permuted|blind"),
-    "membership, rounds (11)": Attack("11_membership_across_rounds", "_auc",
+    "membership, rounds (11)": Attack("11_membership_across_rounds", r"_auc(_\d+)?",
                                       r"permuted|blind|^privacy_0\.0"),  # clipped, without noise
     "hidden attributes (12)": Attack("12_hidden_attributes", "_gain|_excess"),
     "images, defended (18)": Attack("18_layered_defences", "^image_.*_identified|^named_.*"),
