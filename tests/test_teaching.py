@@ -464,6 +464,22 @@ WRONG = {
         "scaled too": lambda c, g: torch.stack(
             [(c[k] - c[g == g[k]].mean(0)) / (c[g == g[k]].std(0) + 1) for k in range(len(c))]),
     },
+    "own_noise": {
+        "shares added as they are": lambda mu, t, k, c: math.sqrt(t) / mu / (k - c),
+        "all counted on": lambda mu, t, k, c: math.sqrt(t / k) / mu,
+        "releases for free": lambda mu, t, k, c: 1 / math.sqrt(k - c) / mu,
+        "releases added as they are": lambda mu, t, k, c: t / math.sqrt(k - c) / mu,
+        "more privacy with less noise": lambda mu, t, k, c: math.sqrt(t / (k - c)) * mu,
+    },
+    "cheapest_that_holds": {
+        "most private": lambda e, a, p: min(range(len(e)), key=lambda k: e[k]),
+        "most accurate": lambda e, a, p: max(range(len(e)), key=lambda k: a[k]),
+        "first that holds": lambda e, a, p: next((k for k in range(len(e)) if e[k] <= p), -1),
+        "strictly below": lambda e, a, p: max((k for k in range(len(e)) if e[k] < p),
+                                              key=lambda k: a[k], default=-1),
+        "nothing said": lambda e, a, p: max((k for k in range(len(e)) if e[k] <= p),
+                                            key=lambda k: a[k], default=0),
+    },
 }
 
 

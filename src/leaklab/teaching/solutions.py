@@ -211,3 +211,14 @@ def even_out(columns, groups):
     """The columns with the mean of each patient's group taken out."""
     means = torch.stack([columns[groups == group].mean(0) for group in groups])
     return columns - means
+
+
+def own_noise(mu, releases, hospitals, colluding):
+    """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
+    return math.sqrt(releases / (hospitals - colluding)) / mu
+
+
+def cheapest_that_holds(exposures, accuracies, promise):
+    """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
+    able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
+    return max(able, key=lambda k: accuracies[k]) if able else -1
