@@ -8,7 +8,9 @@ from leaklab.assess.grid import (
     OBSERVERS,
     Attack,
     advantage,
+    by_defence,
     defences,
+    entries,
     family,
     grid,
     recorded,
@@ -47,6 +49,14 @@ def test_what_nobody_measured_is_empty_and_never_a_neighbours_value():
     assert set(table["images"]) == {"server", "client"}
 
 
+def test_the_picture_holds_every_cell_and_says_what_was_not_measured():
+    drawn = entries(grid({"05": STUDY}, attacks=ROWS), ("server", "public"))
+    lead, text, shown = drawn["images"][0]
+    assert lead == pytest.approx(0.875) and text.endswith("\n3 of 4") and shown
+    assert drawn["images"][1] is None
+    assert drawn["other"] == [None, None]
+
+
 def test_a_defence_is_found_whatever_its_parameters():
     assert defences({"05": STUDY}) == ()  # no attack of the course reads a study "05"
     table = grid({"05": STUDY}, attacks=ROWS, defence="top-k")
@@ -57,8 +67,8 @@ def test_a_defence_is_found_whatever_its_parameters():
 
 @pytest.mark.parametrize(("given", "expected"), [
     (None, None), ("top-k (1 %)", "top-k"), ("sign", "sign"),
-    ("clip to 1, noise multiplier 0.003", "clip to, noise multiplier"),
-    ("clip to 1, noise multiplier 1e-2", "clip to, noise multiplier"),
+    ("clip to 1, noise multiplier 0.003", "clipping and noise"),
+    ("clip to 1, noise multiplier 1e-2", "clipping and noise"),
     ("noise without clipping (0.1)", "noise without clipping")])
 def test_families(given, expected):
     assert family(given) == expected
@@ -88,6 +98,16 @@ def test_every_attack_finds_its_study_and_every_cell_its_evidence():
             assert cell.best == studies[attack.study][cell.best.name]
             assert 0 <= cell.above <= cell.settings and 0 <= cell.advantage <= 1
     assert set(by_defence[None]["images by search (5)"]) == {"server"}
+
+
+def test_by_defence_holds_what_the_grids_of_the_defences_hold():
+    studies = recorded()
+    table = by_defence(studies, "server")
+    assert "images with a prior (6)" in table and "notes (8)" not in table
+    for row, cells in table.items():
+        for defence, cell in cells.items():
+            assert cell == grid(studies, defence=defence)[row]["server"]
+    assert set(by_defence(studies, "server", ("sign",))) <= set(table)
 
 
 def test_no_view_that_an_attack_was_measured_from_is_lost_without_a_reason():

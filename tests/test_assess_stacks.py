@@ -13,6 +13,7 @@ from leaklab.assess.stacks import (
     Stack,
     cheapest,
     exposure,
+    exposures,
     holds,
     noise_in_sum,
     share_of_noise,
@@ -27,7 +28,9 @@ CENTRAL = BY_NAME["TLS, noise at the server"]
 
 def test_exposures_by_hand():
     """Five hospitals, mu = 1: noise of 1 at each; of 1/2 at each, one not counted on; or one."""
-    of = {(s.name, o): exposure(s, o, mu=1.0, hospitals=5) for s in STACKS for o in OBSERVERS}
+    of = {(name, observer): left for name, row in exposures(1.0, 5).items()
+          for observer, left in row.items()}
+    assert len(of) == len(STACKS) * len(OBSERVERS)
     assert of[LOCAL.name, "server"] == of[LOCAL.name, "active server"] == pytest.approx(1)
     assert of[LOCAL.name, "client"] == pytest.approx(1 / 2)
     assert of[LOCAL.name, "public"] == pytest.approx(1 / math.sqrt(5))

@@ -60,8 +60,8 @@ ATTACKS = {
     "membership, rounds (11)": Attack("11_membership_across_rounds", r"_auc(_\d+)?",
                                       r"permuted|blind|^privacy_0\.0"),  # clipped, without noise
     "hidden attributes (12)": Attack("12_hidden_attributes", "_gain|_excess"),
-    "images, defended (18)": Attack("18_layered_defences", "^image_.*_identified|^named_.*"),
-    "records, defended (18)": Attack("18_layered_defences", "^table_.*_records"),
+    "images (18)": Attack("18_layered_defences", "^image_.*_(identified|named)"),
+    "records (18)": Attack("18_layered_defences", "^(table_.*|gaussian.*)_(identified|named)"),
 }
 
 
@@ -127,6 +127,35 @@ def grid(
     return table
 
 
+def by_defence(
+    studies: Mapping[str, Mapping[str, Evidence]], observer: str,
+    families: Iterable[str | None] | None = None,
+) -> Grid:
+    """Rows by attack, cells by family of defence, for one of :data:`OBSERVERS`.
+
+    ``families`` are all that were measured by default, after ``None``, which stands for no defence.
+    Rows in which no defence was measured are left out.
+    """
+    families = (None, *defences(studies)) if families is None else tuple(families)
+    tables = {family: grid(studies, defence=family) for family in families}
+    rows = {row: {family: table[row][observer] for family, table in tables.items()
+                  if observer in table[row]} for row in ATTACKS}
+    return {row: cells for row, cells in rows.items() if set(cells) - {None}}
+
+
+def entries(
+    table: Grid, observers: Iterable[str | None] = tuple(OBSERVERS)
+) -> dict[str, list[tuple[float, str, bool] | None]]:
+    """The grid as :func:`leaklab.plots.layers.advantage_map` draws it: advantage, and how often.
+
+    One cell for each of ``observers``, or of the families of defences that :func:`by_defence` was
+    given. Under the advantage of the best setting stand the settings above the guess, of all.
+    """
+    return {row: [(cell.advantage, f"{cell.advantage:.2f}\n{cell.above} of {cell.settings}",
+                   cell.above > 0) if (cell := cells.get(observer)) else None
+                  for observer in observers] for row, cells in table.items()}
+
+
 def defences(studies: Mapping[str, Mapping[str, Evidence]]) -> tuple[str, ...]:
     """The families of defences under which anything in the grid was measured, sorted."""
     return tuple(sorted({
@@ -143,7 +172,8 @@ def family(defence: str | None) -> str | None:
     if defence is None:
         return None
     plain = re.sub(r"\([^)]*\)|[-+]?\d[\d.e]*%?", "", defence)
-    return re.sub(r"\s+", " ", re.sub(r"\s+,", ",", plain)).strip(" ,")
+    plain = re.sub(r"\s+", " ", re.sub(r"\s+,", ",", plain)).strip(" ,")
+    return {"clip to, noise multiplier": "clipping and noise"}.get(plain, plain)
 
 
 def _speaks(item: Evidence, attack: Attack) -> bool:

@@ -113,6 +113,12 @@ def exposure(stack: Stack, observer: str, *, mu: float, hospitals: int) -> float
     return mu / left if left > 0 else math.inf
 
 
+def exposures(mu: float, hospitals: int) -> dict[str, dict[str, float]]:
+    """What each of :data:`STACKS`, made for ``mu``, leaves each of :data:`OBSERVERS`, by name."""
+    return {stack.name: {observer: exposure(stack, observer, mu=mu, hospitals=hospitals)
+                         for observer in OBSERVERS} for stack in STACKS}
+
+
 def holds(stack: Stack, observer: str, *, mu: float, hospitals: int) -> bool:
     """Whether ``observer`` may learn no more than ``mu``."""
     return exposure(stack, observer, mu=mu, hospitals=hospitals) <= mu * (1 + 1e-9)
