@@ -272,7 +272,7 @@ def run_table(defence: str, seed: int) -> dict:
     if defence == "PRECODE":
         net = precode(net, size=SIZE, generator=generator(seed, "bottleneck"))
     guesses: dict[str, list[Tensor]] = {"naive": [], "adapted": []}
-    named = 0
+    named = control = 0
     for k in range(PATIENTS):
         record, label = here.private[k:k + 1], here.labels[k:k + 1]
         view = defended(defence, net, "3", record, label, seed, "table", k)
@@ -281,9 +281,12 @@ def run_table(defence: str, seed: int) -> dict:
         others = here.private[(here.labels == label) & (torch.arange(len(here.labels)) != k)]
         alike = torch.cat([record, others[:CANDIDATES - 1]])
         named += nearest(defence, net, view, alike, label, "1")
+        stranger = (here.labels == label).nonzero()[-1 - k]  # no candidate, of the same label
+        other = defended(defence, net, "3", here.private[stranger], label, seed, "stranger", k)
+        control += nearest(defence, net, other, alike, label, "1")
     truth = here.private[:PATIENTS]
     step = torch.tensor(heart.RESOLUTION).double() / 2
-    outcome = {"named": named / PATIENTS}
+    outcome = {"named": named / PATIENTS, "control": control / PATIENTS}
     for who, rows in guesses.items():
         guess = torch.cat(rows)
         found = here.units(guess), here.units(truth)
@@ -381,7 +384,7 @@ UNITS = {
     "table": {"naive_fields": "share of fields", "naive_records": "share of records",
               "naive_identified": "share of records", "adapted_fields": "share of fields",
               "adapted_records": "share of records", "adapted_identified": "share of records",
-              "named": "share of records"},
+              "named": "share of records", "control": "share of records"},
     "gaussian": {"named": "share of records"},
     "frontier": {"at_home": "share of records", "everywhere": "share of records"},
 }
@@ -391,6 +394,7 @@ STATEMENTS = {
     "fields": "Share of fields read to within half the step in which they are written.",
     "records": "Share of records of which every field is read so.",
     "named": f"Share of records that are the likeliest of {CANDIDATES} of their label.",
+    "control": "Share of updates of another patient, no candidate, that name the same candidate.",
     "at_home": "Accuracy of each hospital's model on its own test patients, all together.",
     "everywhere": "Accuracy of each hospital's model on all test patients, mean over hospitals.",
 }
@@ -424,7 +428,7 @@ def guess(setting: dict, outcomes: list[dict], key: str) -> tuple[float, str]:
     if setting["part"] == "frontier":
         return (float(np.mean([outcome["guessed"] for outcome in outcomes])),
                 "always the commonest class of all hospitals")
-    if key.endswith("named"):
+    if key in ("named", "control"):
         return 1 / CANDIDATES, "chance"
     if key.endswith("identified"):
         return 1 / 200, "chance"

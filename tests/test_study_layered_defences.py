@@ -68,6 +68,12 @@ def test_every_heuristic_lets_the_attacker_name_whom_it_holds(part, defence):
     assert item.interval[0] > 10 * item.baseline
 
 
+@pytest.mark.parametrize("defence", STUDY.DEFENCES)
+def test_an_update_of_somebody_else_names_nobody(defence):
+    item = evidence.load(NAME)[f"table_{STUDY.slug(defence)}_control"]
+    assert item.interval[0] <= item.baseline and item.value < 0.1
+
+
 @pytest.mark.parametrize("noise", STUDY.MULTIPLIERS)
 def test_no_release_was_named_more_often_than_its_bound_allows(noise):
     item = evidence.load(NAME)[f"gaussian_{noise:g}_named"]

@@ -60,6 +60,13 @@ ATTACKS = {
     "membership, rounds (11)": Attack("11_membership_across_rounds", r"_auc(_\d+)?",
                                       r"permuted|blind|^privacy_0\.0"),  # clipped, without noise
     "hidden attributes (12)": Attack("12_hidden_attributes", "_gain|_excess"),
+    "genotypes (13)": Attack("13_genotypes", "_exact", "other_exact"),
+    "genotypes never sent (14)": Attack("14_imputation_and_relatives", "_accuracy"),
+    "relatives (14)": Attack("14_relatives", "_first"),
+    "allele frequencies (15)": Attack("15_allele_frequencies", "_auc",
+                                      r"theory|^noise_\d+_0\.0"),  # noise of 0
+    "genotypes under noise (15)": Attack("15_three_cliffs", "_exact|_linked"),
+    "sums (17)": Attack("17_secure_aggregation", "_exact", "fixed_set"),
     "images (18)": Attack("18_layered_defences", "^image_.*_(identified|named)"),
     "records (18)": Attack("18_layered_defences", "^(table_.*|gaussian.*)_(identified|named)"),
 }
@@ -111,12 +118,14 @@ def grid(
 ) -> Grid:
     """Rows by attack, cells by observer, of items recorded without defence, or under ``defence``.
 
-    ``defence`` is compared with :func:`family` of what the study recorded. Every attack has a row,
-    if only an empty one; a study that was not recorded leaves its row empty.
+    ``defence`` is compared with :func:`family` of what the study recorded. Every attack of the
+    ``studies`` given has a row, if only an empty one.
     """
     table: Grid = {}
     for row, attack in attacks.items():
-        items = [item for item in studies.get(attack.study, {}).values()
+        if attack.study not in studies:
+            continue
+        items = [item for item in studies[attack.study].values()
                  if _speaks(item, attack) and family(item.defence) == defence]
         table[row] = {}
         for column, views in observers.items():
@@ -129,17 +138,17 @@ def grid(
 
 def by_defence(
     studies: Mapping[str, Mapping[str, Evidence]], observer: str,
-    families: Iterable[str | None] | None = None,
+    families: Iterable[str] | None = None,
 ) -> Grid:
     """Rows by attack, cells by family of defence, for one of :data:`OBSERVERS`.
 
-    ``families`` are all that were measured by default, after ``None``, which stands for no defence.
+    ``families`` are all that were measured by default. Before them stands ``None``, no defence.
     Rows in which no defence was measured are left out.
     """
-    families = (None, *defences(studies)) if families is None else tuple(families)
+    families = (None, *(defences(studies) if families is None else families))
     tables = {family: grid(studies, defence=family) for family in families}
     rows = {row: {family: table[row][observer] for family, table in tables.items()
-                  if observer in table[row]} for row in ATTACKS}
+                  if observer in table[row]} for row in tables[None]}
     return {row: cells for row, cells in rows.items() if set(cells) - {None}}
 
 
@@ -161,15 +170,16 @@ def defences(studies: Mapping[str, Mapping[str, Evidence]]) -> tuple[str, ...]:
     return tuple(sorted({
         family(item.defence) for attack in ATTACKS.values()
         for item in studies.get(attack.study, {}).values()
-        if item.defence is not None and _speaks(item, attack)}))
+        if family(item.defence) is not None and _speaks(item, attack)}))
 
 
 def family(defence: str | None) -> str | None:
     """A defence without its numbers: ``"clip to 1, noise multiplier 0.1"`` and 0.3 are one.
 
-    What stands in brackets is a parameter too. ``None`` stays: no defence.
+    What stands in brackets is a parameter too. ``None`` stays: no defence. Secure aggregation by
+    itself is none here either: it is the view of a column.
     """
-    if defence is None:
+    if defence is None or defence == "secure aggregation":
         return None
     plain = re.sub(r"\([^)]*\)|[-+]?\d[\d.e]*%?", "", defence)
     plain = re.sub(r"\s+", " ", re.sub(r"\s+,", ",", plain)).strip(" ,")
