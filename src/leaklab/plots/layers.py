@@ -75,7 +75,8 @@ def _box(ax: Axes, x: int, y: int, colour: object, hatch: str | None = None) -> 
 
 def _matrix_axes(ax: Axes, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), title=title)
-    ax.set_xticks(range(len(columns)), [textwrap.fill(name, 11) for name in columns])
+    ax.set_xticks(range(len(columns)),
+                  [textwrap.fill(name, 11, break_long_words=False) for name in columns])
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.grid(visible=False)
