@@ -264,3 +264,14 @@ def luck(heterozygosity):
     """How unlikely it is, in bits, that the mean of two people is whole at all SNPs."""
     h = heterozygosity
     return -(h**2 + (1 - h) ** 2).log2().sum()
+
+
+def own_noise(mu, releases, hospitals, colluding):
+    """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
+    return math.sqrt(releases / (hospitals - colluding)) / mu
+
+
+def cheapest_that_holds(exposures, accuracies, promise):
+    """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
+    able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
+    return max(able, key=lambda k: accuracies[k]) if able else -1
