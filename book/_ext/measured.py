@@ -1,0 +1,130 @@
+"""Recorded evidence inside the text: the number, its interval and the lab, never typed.
+
+The role ``{evidence}`study:name``` prints one estimate and leads to its lab. The directive
+``{leaklab-evidence}`` holds lines ``label | study:name`` and prints a table of them, each beside
+what someone without the update would reach.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+import leaklab
+from leaklab import evidence
+
+RECORDED = Path(leaklab.__file__).parent / "recorded"
+SHARES = ("share", "probability")
+DIFFERENCES = ("difference in share", "difference of shares", "difference")
+DECIMALS = {"AUC": ".2f", "SSIM": ".2f", "cosine": ".2f", "correlation": ".2f", "dB": ".1f"}
+HEAD = ("| What was measured | Measured, with its 95 % interval | Without it | Lab and data |\n"
+        "|---|---|---|---|")
+
+
+def find(reference: str) -> tuple[str, evidence.Evidence]:
+    """The study and the recorded evidence that ``study:name`` refers to.
+
+    Raises ``ValueError`` if the reference is malformed or names nothing recorded.
+    """
+    study, colon, name = reference.strip().partition(":")
+    if not colon:
+        raise ValueError(f"evidence: {reference!r} given, expected study:name")
+    recorded = evidence.load(study)
+    if name not in recorded:
+        raise ValueError(f"evidence: {name!r} given, expected a name that {study} recorded")
+    return study, recorded[name]
+
+
+def number(value: float, unit: str) -> str:
+    """``value`` as a reader of the book meets it: shares in percent, differences in points."""
+    if unit.startswith(DIFFERENCES):
+        return f"{100 * value:+.1f}"
+    if unit.startswith(SHARES):
+        text = f"{100 * value:.1f}"
+        return text.removesuffix(".0") if text in ("0.0", "100.0") else text
+    return f"{value:{DECIMALS.get(unit, '.3g')}}"
+
+
+def with_unit(printed: str, unit: str) -> str:
+    if unit.startswith(DIFFERENCES):
+        return f"{printed} points"
+    if unit.startswith(SHARES):
+        return f"{printed} %"
+    return f"{unit} {printed}" if unit == "AUC" else f"{printed} {unit}"
+
+
+def estimate(item: evidence.Evidence) -> str:
+    """The estimate with its interval, and the interval's kind where it is not one of 95 %."""
+    low, high = (number(end, item.unit) for end in item.interval)
+    kind = "" if item.interval_kind.startswith("95 %") else f", {item.interval_kind}"
+    return f"{with_unit(number(item.value, item.unit), item.unit)} ({low} to {high}{kind})"
+
+
+def without(item: evidence.Evidence) -> str:
+    """What is reached without the thing measured, and by whom."""
+    if item.baseline is None or item.unit.startswith(DIFFERENCES):
+        return "–"  # a difference has its comparison inside
+    return f"{with_unit(number(item.baseline, item.unit), item.unit)} ({item.baseline_kind})"
+
+
+def lab(study: str) -> str:
+    return f"lab {int(study[:2])}"
+
+
+def table(lines: list[str]) -> str:
+    """The rows ``label | study:name`` as a Markdown table.
+
+    A label may name a condition of the study in braces, such as ``{epsilon:.1f}``.
+    """
+    rows = []
+    for label, _, reference in (line.rpartition("|") for line in lines if line.strip()):
+        study, item = find(reference)
+        rows.append(f"| {label.strip().format(**item.setting)} | {estimate(item)} | {without(item)} | "
+                    f"[{lab(study)}](/notebooks/{study}.ipynb), {item.data.split()[0]} |")
+    return "\n".join([HEAD, *rows])
+
+
+class EvidenceRole(SphinxRole):
+    """One estimate, which leads to the lab that reruns a part of it."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            study, item = find(self.text)
+        except (ValueError, FileNotFoundError) as error:
+            message = self.inliner.reporter.error(str(error), line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        self.env.note_dependency(str(RECORDED / f"{study}.json"))
+        text, messages = self.parse(f"{estimate(item)}, [{lab(study)}](/notebooks/{study}.ipynb)")
+        return text, messages
+
+    def parse(self, markdown: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Markdown inside a line: the text before the link, and the link."""
+        before, title, target = re.fullmatch(r"(.*)\[(.+)\]\((.+)\)", markdown).groups()
+        name = target.removeprefix("/").removesuffix(".ipynb")
+        address = self.env.app.builder.get_relative_uri(self.env.docname, name)
+        link = nodes.reference("", title, internal=True, refuri=address)
+        return [nodes.Text(before), link], []
+
+
+class EvidenceTable(SphinxDirective):
+    """A table of recorded evidence."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        for study in re.findall(r"\|\s*(\w+):", "\n".join(self.content)):
+            self.env.note_dependency(str(RECORDED / f"{study}.json"))
+        try:
+            return self.parse_text_to_nodes(table(list(self.content)))
+        except (ValueError, FileNotFoundError) as error:
+            raise self.error(str(error)) from None
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    app.add_role("evidence", EvidenceRole())
+    app.add_directive("leaklab-evidence", EvidenceTable)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
