@@ -17,9 +17,11 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 import leaklab
 from leaklab import evidence
 
+ROOT = Path(__file__).resolve().parents[2]
 RECORDED = Path(leaklab.__file__).parent / "recorded"
 SHARES = ("share", "probability")
 DIFFERENCES = ("difference in share", "difference of shares", "difference")
+NAMED = ("AUC", "SSIM", "cosine", "correlation", "relative distance")  # the name comes first
 DECIMALS = {"AUC": ".2f", "SSIM": ".2f", "cosine": ".2f", "correlation": ".2f", "dB": ".1f"}
 HEAD = ("| What was measured | Measured, with its 95 % interval | Without it | Lab and data |\n"
         "|---|---|---|---|")
@@ -54,7 +56,7 @@ def with_unit(printed: str, unit: str) -> str:
         return f"{printed} points"
     if unit.startswith(SHARES):
         return f"{printed} %"
-    return f"{unit} {printed}" if unit == "AUC" else f"{printed} {unit}"
+    return f"{unit} {printed}" if unit in NAMED else f"{printed} {unit}"
 
 
 def estimate(item: evidence.Evidence) -> str:
@@ -71,8 +73,11 @@ def without(item: evidence.Evidence) -> str:
     return f"{with_unit(number(item.baseline, item.unit), item.unit)} ({item.baseline_kind})"
 
 
-def lab(study: str) -> str:
-    return f"lab {int(study[:2])}"
+def lab(study: str, root: Path = ROOT) -> str:
+    """The lab of ``study`` as a link in Markdown, or its name alone while there is no such lab."""
+    name = f"lab {int(study[:2])}"
+    pages = sorted((root / "notebooks").glob(f"{study[:2]}_*.ipynb"))
+    return f"[{name}](/notebooks/{pages[0].name})" if pages else name
 
 
 def table(lines: list[str]) -> str:
@@ -83,8 +88,9 @@ def table(lines: list[str]) -> str:
     rows = []
     for label, _, reference in (line.rpartition("|") for line in lines if line.strip()):
         study, item = find(reference)
-        rows.append(f"| {label.strip().format(**item.setting)} | {estimate(item)} | {without(item)} | "
-                    f"[{lab(study)}](/notebooks/{study}.ipynb), {item.data.split()[0]} |")
+        cells = (label.strip().format(**item.setting), estimate(item), without(item),
+                 f"{lab(study)}, {item.data.split()[0]}")
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([HEAD, *rows])
 
 
@@ -98,16 +104,16 @@ class EvidenceRole(SphinxRole):
             message = self.inliner.reporter.error(str(error), line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         self.env.note_dependency(str(RECORDED / f"{study}.json"))
-        text, messages = self.parse(f"{estimate(item)}, [{lab(study)}](/notebooks/{study}.ipynb)")
-        return text, messages
+        said = [nodes.Text(f"{estimate(item)}, "), *self.link(lab(study))]
+        return said, []
 
-    def parse(self, markdown: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Markdown inside a line: the text before the link, and the link."""
-        before, title, target = re.fullmatch(r"(.*)\[(.+)\]\((.+)\)", markdown).groups()
-        name = target.removeprefix("/").removesuffix(".ipynb")
-        address = self.env.app.builder.get_relative_uri(self.env.docname, name)
-        link = nodes.reference("", title, internal=True, refuri=address)
-        return [nodes.Text(before), link], []
+    def link(self, markdown: str) -> list[nodes.Node]:
+        """The Markdown of a link to a page of the book, or plain text, as nodes."""
+        found = re.fullmatch(r"\[(.+)\]\(/(.+)\.ipynb\)", markdown)
+        if not found:
+            return [nodes.Text(markdown)]
+        address = self.env.app.builder.get_relative_uri(self.env.docname, found[2])
+        return [nodes.reference("", found[1], internal=True, refuri=address)]
 
 
 class EvidenceTable(SphinxDirective):
