@@ -44,6 +44,8 @@ def load(path: Path = FILE) -> dict:
 
 def printed(source: dict, pinpoint: str) -> str:
     """``pinpoint`` of ``source`` as lawyers write it."""
+    if pinpoint == "summary":
+        return f"{source['name']}, summary"
     if not re.search(r"\d|annex", pinpoint):
         return source["name"]  # the judgment, the guidelines as a whole
     if pinpoint.startswith("recital "):

@@ -8,6 +8,7 @@ what someone without the update would reach.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from docutils import nodes
@@ -22,9 +23,16 @@ RECORDED = Path(leaklab.__file__).parent / "recorded"
 SHARES = ("share", "probability")
 DIFFERENCES = ("difference in share", "difference of shares", "difference")
 NAMED = ("AUC", "SSIM", "cosine", "correlation", "relative distance")  # the name comes first
-DECIMALS = {"AUC": ".2f", "SSIM": ".2f", "cosine": ".2f", "correlation": ".2f", "dB": ".1f"}
+DECIMALS = {"AUC": ".2f", "SSIM": ".2f", "cosine": ".2f", "correlation": ".2f",
+            "dB": ".1f", "relative distance": ".0e"}
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 HEAD = ("| What was measured | Measured, with its 95 % interval | Without it | Lab and data |\n"
         "|---|---|---|---|")
+
+
+@cache
+def load(study: str) -> dict[str, evidence.Evidence]:
+    return evidence.load(study)
 
 
 def find(reference: str) -> tuple[str, evidence.Evidence]:
@@ -35,7 +43,7 @@ def find(reference: str) -> tuple[str, evidence.Evidence]:
     study, colon, name = reference.strip().partition(":")
     if not colon:
         raise ValueError(f"evidence: {reference!r} given, expected study:name")
-    recorded = evidence.load(study)
+    recorded = load(study)
     if name not in recorded:
         raise ValueError(f"evidence: {name!r} given, expected a name that {study} recorded")
     return study, recorded[name]
@@ -48,7 +56,10 @@ def number(value: float, unit: str) -> str:
     if unit.startswith(SHARES):
         text = f"{100 * value:.1f}"
         return text.removesuffix(".0") if text in ("0.0", "100.0") else text
-    return f"{value:{DECIMALS.get(unit, '.3g')}}"
+    text, exponent, power = f"{value:{DECIMALS.get(unit, '.3g')}}".partition("e")
+    if not exponent:
+        return text
+    return f"{text} × 10{str(int(power)).translate(SUPERSCRIPT)}" if value else "0"
 
 
 def with_unit(printed: str, unit: str) -> str:
@@ -70,7 +81,8 @@ def without(item: evidence.Evidence) -> str:
     """What is reached without the thing measured, and by whom."""
     if item.baseline is None or item.unit.startswith(DIFFERENCES):
         return "–"  # a difference has its comparison inside
-    return f"{with_unit(number(item.baseline, item.unit), item.unit)} ({item.baseline_kind})"
+    who = item.baseline_kind.partition(";")[0]  # what follows speaks of other evidence
+    return f"{with_unit(number(item.baseline, item.unit), item.unit)} ({who})"
 
 
 def lab(study: str, root: Path = ROOT) -> str:
@@ -104,16 +116,16 @@ class EvidenceRole(SphinxRole):
             message = self.inliner.reporter.error(str(error), line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         self.env.note_dependency(str(RECORDED / f"{study}.json"))
-        said = [nodes.Text(f"{estimate(item)}, "), *self.link(lab(study))]
-        return said, []
+        said = estimate(item).removesuffix(")")
+        return [nodes.Text(f"{said}, "), self.link(lab(study)), nodes.Text(")")], []
 
-    def link(self, markdown: str) -> list[nodes.Node]:
-        """The Markdown of a link to a page of the book, or plain text, as nodes."""
+    def link(self, markdown: str) -> nodes.Node:
+        """The Markdown of a link to a notebook, or plain text, as a node."""
         found = re.fullmatch(r"\[(.+)\]\(/(.+)\.ipynb\)", markdown)
         if not found:
-            return [nodes.Text(markdown)]
+            return nodes.Text(markdown)
         address = self.env.app.builder.get_relative_uri(self.env.docname, found[2])
-        return [nodes.reference("", found[1], internal=True, refuri=address)]
+        return nodes.reference("", found[1], internal=True, refuri=address)
 
 
 class EvidenceTable(SphinxDirective):
