@@ -173,7 +173,8 @@ def test_the_addresses_are_those_of_the_bibliography():
 @pytest.mark.parametrize(("reference", "printed"), [
     ("gdpr 33(1)", "GDPR Article 33(1)"), ("gdpr 13-14", "GDPR Articles 13–14"),
     ("gdpr recital 26", "GDPR Recital 26"), ("mdr annex I 17.4", "MDR Annex I, 17.4"),
-    ("aiact annex IV", "AI Act Annex IV"), ("srb2025 111-112", "EDPS v SRB, paragraphs 111–112"),
+    ("aiact annex IV", "AI Act Annex IV"),
+    ("edpb282024 129-131", "EDPB Opinion 28/2024, paragraphs 129–131"),
     ("ot2022 judgment", "OT"), ("hipaa164402 164.402(2)", "45 CFR 164.402(2)"),
     ("edpb022026 section 3.4", "draft EDPB Guidelines 02/2026, section 3.4"),
 ])
