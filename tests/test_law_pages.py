@@ -251,7 +251,7 @@ def item(unit="share of records", value=0.25, interval=(0.2, 0.3), baseline=0.01
 @pytest.mark.parametrize(("given", "printed"), [
     (item(), "25.0 % (20.0 to 30.0)"),
     (item(value=1.0, interval=(0.5, 1.0)), "100 % (50.0 to 100)"),
-    (item("difference in share", -0.05, (-0.1, 0.0)), "-5.0 points (-10.0 to +0.0)"),
+    (item("difference in share", -0.05, (-0.1, 0.0)), "−5.0 points (−10.0 to +0.0)"),
     (item("AUC", 0.5, (0.4, 0.6)), "AUC 0.50 (0.40 to 0.60)"),
     (item("dB", 12.34, (12.0, 13.0)), "12.3 dB (12.0 to 13.0)"),
     (item("relative distance", 2e-6, (0.0, 3e-6)),

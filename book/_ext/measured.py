@@ -52,7 +52,7 @@ def find(reference: str) -> tuple[str, evidence.Evidence]:
 def number(value: float, unit: str) -> str:
     """``value`` as a reader of the book meets it: shares in percent, differences in points."""
     if unit.startswith(DIFFERENCES):
-        return f"{100 * value:+.1f}"
+        return f"{100 * value:+.1f}".replace("-", "−")
     if unit.startswith(SHARES):
         text = f"{100 * value:.1f}"
         return text.removesuffix(".0") if text in ("0.0", "100.0") else text
