@@ -13,6 +13,14 @@ from leaklab.teaching.checks.foundations import (
     other_hospital,
     weighted_mean,
 )
+from leaklab.teaching.checks.genomes import (
+    beacon_evidence,
+    carriers_right,
+    kinship_of,
+    snps_needed,
+    switch_chance,
+    worth,
+)
 from leaklab.teaching.checks.inversion import (
     agreement,
     alarm_bound,
@@ -51,10 +59,12 @@ __all__ = [
     "against_others",
     "agreement",
     "alarm_bound",
+    "beacon_evidence",
     "best_area",
     "bins_needed",
     "break_even",
     "bytes_per_round",
+    "carriers_right",
     "certainty",
     "class_share",
     "cosine_distance",
@@ -63,6 +73,7 @@ __all__ = [
     "fedprox_gradient",
     "independent_numbers",
     "kalman_update",
+    "kinship_of",
     "leak_shown",
     "mean_gradient",
     "most_fitting",
@@ -76,9 +87,12 @@ __all__ = [
     "rest_of",
     "rounds_together",
     "run_cases",
+    "snps_needed",
+    "switch_chance",
     "total_variation",
     "uplift",
     "weighted_mean",
     "whole_counts",
     "words_in_order",
+    "worth",
 ]
