@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDED = Path(leaklab.__file__).parent / "recorded"
 SHARES = ("share", "probability")
 DIFFERENCES = ("difference in share", "difference of shares", "difference")
-NAMED = ("AUC", "SSIM", "cosine", "correlation", "relative distance")  # the name comes first
+# The name comes before the number.
+NAMED = ("AUC", "SSIM", "cosine", "correlation", "relative distance", "epsilon")
 DECIMALS = {"AUC": ".2f", "SSIM": ".2f", "cosine": ".2f", "correlation": ".2f",
             "dB": ".1f", "relative distance": ".0e"}
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
