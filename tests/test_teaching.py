@@ -499,6 +499,24 @@ WRONG = {
         "ancestors forgotten": lambda a, u, d: 0.5 ** (u + d + 1),
         "generations multiplied": lambda a, u, d: a * 0.5 ** (u * d + 2),
     },
+    "whole_rows": {
+        "any whole number": lambda rows, t: ((rows - rows.round()).abs() <= t).all(1),
+        "on average": lambda rows, t: (rows - rows.round().clamp(0, 2)).abs().mean(1) <= t,
+        "one entry is enough": lambda rows, t: (
+            (rows - rows.round().clamp(0, 2)).abs() <= t).any(1),
+    },
+    "guess_right": {
+        "never a carrier": lambda f: ((1 - f) ** 2).mean(),
+        "of one allele": lambda f: torch.maximum(f, 1 - f).mean(),
+        "no heterozygotes": lambda f: torch.maximum((1 - f) ** 2, f**2).mean(),
+        "heterozygotes halved": lambda f: torch.stack(
+            [(1 - f) ** 2, f * (1 - f), f**2]).amax(0).mean(),
+    },
+    "luck": {
+        "both heterozygous": lambda h: -(h**2).log2().sum(),
+        "neither": lambda h: -((1 - h) ** 2).log2().sum(),
+        "in nats": lambda h: -(h**2 + (1 - h) ** 2).log().sum(),
+    },
 }
 
 

@@ -16,9 +16,12 @@ from leaklab.teaching.checks.foundations import (
 from leaklab.teaching.checks.genomes import (
     beacon_evidence,
     carriers_right,
+    guess_right,
     kinship_of,
+    luck,
     snps_needed,
     switch_chance,
+    whole_rows,
     worth,
 )
 from leaklab.teaching.checks.inversion import (
@@ -71,10 +74,12 @@ __all__ = [
     "divide_out",
     "even_out",
     "fedprox_gradient",
+    "guess_right",
     "independent_numbers",
     "kalman_update",
     "kinship_of",
     "leak_shown",
+    "luck",
     "mean_gradient",
     "most_fitting",
     "moved_tokens",
@@ -93,6 +98,7 @@ __all__ = [
     "uplift",
     "weighted_mean",
     "whole_counts",
+    "whole_rows",
     "words_in_order",
     "worth",
 ]
