@@ -1,0 +1,158 @@
+"""Conclusions of law that a person signs, and whether the evidence can carry them.
+
+The worksheet draws none of these itself. It refuses those that its trials cannot carry, with
+reasons, and leaves the others to the person who signed.
+"""
+
+from __future__ import annotations
+
+from leaklab.assess.worksheet import law
+from leaklab.assess.worksheet.findings import (
+    CRITERIA,
+    FURTHER,
+    NONE_SEEN,
+    TOO_FEW,
+    Cell,
+    Finding,
+)
+from leaklab.assess.worksheet.inputs import (
+    Appetite,
+    Criterion,
+    EvidenceItem,
+    Incident,
+    Judgement,
+    Question,
+    Value,
+)
+from leaklab.assess.worksheet.risk import Risk
+
+DECIDED_BY: dict[Question, str] = {
+    "insignificant": law.INSIGNIFICANT, "not personal data": "GDPR recital 26",
+    "risk unlikely": "GDPR 33(1)", "no high risk": "GDPR 34(1)",
+    "low probability of compromise": "45 CFR 164.402(2)"}
+
+
+class Ruling(Value):
+    """A judgement, and whether it is carried; if not, every reason why."""
+
+    judgement: Judgement
+    carried: bool
+    reasons: tuple[str, ...]
+    decided_by: str
+
+
+class Bench(Value):
+    """What judgements are held against."""
+
+    appetite: Appetite
+    evidence: tuple[EvidenceItem, ...]
+    findings: tuple[Finding, ...]
+    cells: tuple[Cell, ...]
+    risks: tuple[Risk, ...]
+    incident: Incident | None
+
+    def cell(self, judgement: Judgement) -> Cell | None:
+        """The cell that ``judgement`` is about, if anything was measured there."""
+        return next((cell for cell in self.cells if (cell.artefact, cell.role)
+                     == (judgement.artefact, judgement.role)), None)
+
+
+def rule(judgement: Judgement, bench: Bench) -> Ruling:
+    """Hold one judgement against the evidence."""
+    decided_by = DECIDED_BY[judgement.question]
+    if judgement.question == "not personal data" and judgement.role == "processor":
+        reasons = ["a processor is assessed from the controller's perspective, whatever was "
+                   "measured"]
+        decided_by = law.PROCESSOR
+    else:
+        against = {"insignificant": _against_insignificant, "not personal data": _against_criteria,
+                   "risk unlikely": _against_unlikely, "no high risk": _against_no_high_risk,
+                   "low probability of compromise": _against_low_probability}
+        reasons = against[judgement.question](judgement, bench)
+    return Ruling(judgement=judgement, carried=not reasons, decided_by=decided_by,
+                  reasons=tuple(reasons) or ("the evidence does not speak against it; "
+                                             "who signed answers for it",))
+
+
+def _against_criteria(judgement: Judgement, bench: Bench) -> list[str]:
+    cell = bench.cell(judgement)
+    if cell is None:
+        return [f"nothing was measured on this artefact from the {judgement.role}"]
+    found = [f for f in bench.findings if f.evidence in _ids(judgement, bench)]
+    short = []
+    for criterion, status in cell.statuses.items():
+        if status == NONE_SEEN:
+            continue
+        gravest = [f for f in found if f.criterion == criterion and f.status == status]
+        why = "; ".join(f"{f.evidence}: {f.reason}" + _trials(f, bench) for f in gravest)
+        short.append(f"{criterion}: {status}" + (f" ({why})" if why else ""))
+    return short
+
+
+def _against_insignificant(judgement: Judgement, bench: Bench) -> list[str]:
+    reasons = _against_criteria(judgement, bench)
+    for item in bench.evidence:
+        if item.id not in _ids(judgement, bench) or item.metric == "similarity":
+            continue
+        group = item.worst_group
+        if group is None:
+            reasons.append(f"{item.id}: a mean over people, and the question is asked for any "
+                           "person; no group worst hit is given")
+        elif group.interval[1] - item.baseline > bench.appetite.tolerated:
+            reasons.append(f"{item.id}: for {group.name}, a rate of up to "
+                           f"{group.interval[1]:.3g} is not excluded")
+    return reasons
+
+
+def _against_unlikely(judgement: Judgement, bench: Bench) -> list[str]:
+    if bench.incident is not None and bench.incident.unintelligible:
+        return []
+    if not any(cell.artefact == judgement.artefact for cell in bench.cells):
+        return ["nothing was measured on this artefact, in anybody's hands"]
+    return [f"{criterion}: {FURTHER}" for criterion in _failed(judgement, bench)]
+
+
+def _against_no_high_risk(judgement: Judgement, bench: Bench) -> list[str]:
+    if bench.incident is not None and bench.incident.unintelligible:
+        return []
+    risk = next((risk for risk in bench.risks if risk.role == judgement.role), None)
+    if risk is None or risk.residual is None:
+        return [f"no rate was measured from the {judgement.role}"]
+    return [f"residual risk is high: severity {risk.severity}, likelihood "
+            f"{risk.residual_likelihood}"] if risk.residual == "high" else []
+
+
+def _against_low_probability(judgement: Judgement, bench: Bench) -> list[str]:
+    us = bench.incident.us if bench.incident is not None else None
+    factors = us.factors if us is not None else None
+    if factors is None:
+        return ["the four factors are not assessed"]
+    reasons = []
+    if factors.acquired is None:
+        reasons.append("factor (iii): whether it was acquired or viewed is not established")
+    if factors.mitigation is None:
+        reasons.append("factor (iv): no mitigation is recorded")
+    if factors.acquired and _failed(judgement, bench):
+        reasons.append("factors (i) and (iii): it was acquired, and records were found in it by "
+                       "the attacks that were measured")
+    return reasons
+
+
+def _failed(judgement: Judgement, bench: Bench) -> list[Criterion]:
+    """Criteria that the artefact failed in any hands: what it gives away goes where it goes."""
+    return [criterion for criterion in CRITERIA
+            if any(cell.statuses[criterion] == FURTHER for cell in bench.cells
+                   if cell.artefact == judgement.artefact)]
+
+
+def _ids(judgement: Judgement, bench: Bench) -> set[str]:
+    return {item.id for item in bench.evidence
+            if (item.artefact, item.role) == (judgement.artefact, judgement.role)}
+
+
+def _trials(found: Finding, bench: Bench) -> str:
+    if found.status != TOO_FEW or found.not_excluded is None:
+        return ""
+    item = next(item for item in bench.evidence if item.id == found.evidence)
+    has = "no counts are given" if item.trials is None else f"it has {item.trials}"
+    return f"; {found.trials_needed} trials without a hit would do, {has}"
