@@ -88,8 +88,7 @@ def breach_facts(assessment: Assessment) -> dict[str, str | None]:
     context, incident = assessment.inputs.context, assessment.inputs.incident
     if incident is None:
         raise ValueError("assessment: no incident given, expected one")
-    here = [item for item in assessment.inputs.evidence
-            if (item.artefact, item.role) == (incident.artefact, incident.role)]
+    here = [i for i in assessment.inputs.evidence if i.artefact == incident.artefact]
     seen = [f"{item.statement} {item.value:.3g} ({item.interval[0]:.3g} to "
             f"{item.interval[1]:.3g}), without it {item.baseline:.3g} [{item.id}]" for item in here]
     return {

@@ -96,14 +96,13 @@ def _risk(role: Role, context: Context, appetite: Appetite, here: Sequence[Evide
     measured = {item.defence for item in defended if open_[item.id] is not None}
     unmeasured = [defence for defence in context.defences if defence not in measured]
     after = rated(defended)
-    inherent = bare if bare is not None else after
-    residual = after if after is not None else inherent
+    residual = after if after is not None else bare
     reason = "no defence is in force" if not context.defences else (
         f"measured under {', '.join(sorted(measured))}" if not unmeasured else
         f"not measured here, and so not counted: {', '.join(unmeasured)}")
     severity = context.severity.level
-    grades = [None if level is None else grade(severity, level) for level in (inherent, residual)]
-    return Risk(role=role, severity=severity, inherent_likelihood=inherent,
+    grades = [None if level is None else grade(severity, level) for level in (bare, residual)]
+    return Risk(role=role, severity=severity, inherent_likelihood=bare,
                 residual_likelihood=residual, inherent=grades[0], residual=grades[1],
                 reason=reason)
 
