@@ -412,6 +412,24 @@ def test_a_sum_is_one_under_secure_aggregation_of_so_many():
     assert (client.artefact, client.contributors) == ("difference", 4)
 
 
+def test_one_measurement_may_stand_in_several_hands():
+    a = assess(*(item(37, 100, artefact="update", role=role) for role in ("processor", "outsider")),
+               judgements=[judgement("not personal data", artefact="update", role="outsider")])
+    assert [cell.gate for cell in a.cells] == ["personal data by role", "presumed personal data"]
+    assert worksheet.read(worksheet.to_markdown(a)) == a
+    assert len(a.rulings[0].reasons) == 3
+
+
+def test_a_gain_may_be_negative_and_a_rate_may_not():
+    recorded = evidence.load("12_hidden_attributes")[
+        "patient_one_step_new_5_server_sex_whitened_strangers_gain"]
+    found = enter("12", recorded, metric="attributes filled in", attack="property inference")
+    assert found.interval[1] < 0
+    assert assess(found).findings[0].status == "no failure seen"
+    with pytest.raises(ValidationError, match="expected rates from 0 to 1"):
+        enter("12", recorded, metric="records read")
+
+
 def test_every_counted_share_of_the_course_can_enter():
     entered = 0
     for study in ("03_exact_leakage", "08_clinical_notes", "09_radiology_case_study"):

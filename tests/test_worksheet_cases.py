@@ -298,6 +298,8 @@ REFUSED = [  # inputs that no rule should ever see, and why
                                 reason="none", signed=judgement("no high risk").signed)),
     ("a time without a zone", "timezone", lambda: incident(aware_at=datetime(2026, 11, 25, 8))),
     ("an id twice", "given more than once", lambda: assess(item(), item())),
+    ("one id for two measurements", "one measurement behind one id",
+     lambda: assess(item(), item(5, 100, role="outsider"))),
     ("evidence cited that is not there", "expected ids of the evidence",
      lambda: assess(item(), judgements=[judgement("insignificant", evidence=("study:x",))])),
 ]

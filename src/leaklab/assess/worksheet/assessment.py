@@ -59,9 +59,17 @@ class Inputs(Value):
     @model_validator(mode="after")
     def _known(self):
         ids = [item.id for item in self.evidence]
-        twice = sorted({name for name in ids if ids.count(name) > 1})
+        places = [(item.id, item.role) for item in self.evidence]
+        twice = sorted({name for name, role in places if places.count((name, role)) > 1})
         if twice:
-            raise ValueError(f"evidence: {twice} given more than once, expected each id once")
+            raise ValueError(f"evidence: {twice} given more than once, expected each id once in "
+                             "each pair of hands")
+        measured = {item.id: item.model_copy(update={"role": "public"}) for item in self.evidence}
+        other = sorted({item.id for item in self.evidence
+                        if item.model_copy(update={"role": "public"}) != measured[item.id]})
+        if other:
+            raise ValueError(f"evidence: {other} given with different content, expected one "
+                             "measurement behind one id")
         unknown = sorted({name for j in self.judgements for name in j.evidence} - set(ids))
         if unknown:
             raise ValueError(f"judgements: evidence {unknown} cited, expected ids of the evidence")

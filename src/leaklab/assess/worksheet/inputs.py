@@ -29,6 +29,9 @@ CRITERION: dict[str, Criterion | None] = {
     "labels read": "inference", "similarity": None}
 """Which of the three criteria a metric informs; similarity tells how bad, not whether."""
 
+GAINS = ("attributes filled in", "genotypes filled in")
+"""Metrics that may be recorded as a difference from the better guess, which can be negative."""
+
 AttackClass = Literal["data reconstruction", "membership inference", "property inference"]
 Number = Annotated[float, Field(strict=True)]
 Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -123,10 +126,11 @@ class EvidenceItem(Value):
     @model_validator(mode="after")
     def _consistent(self):
         _check_interval("interval", self.interval, self.value)
-        if self.metric != "similarity" and not 0 <= min(*self.interval, self.baseline) <= max(
-                *self.interval, self.baseline) <= 1:
+        lowest = -1 if self.metric in GAINS else 0
+        ends = (*self.interval, self.baseline)
+        if self.metric != "similarity" and not lowest <= min(ends) <= max(ends) <= 1:
             raise ValueError(f"interval, baseline: {self.interval}, {self.baseline} given for "
-                             f"{self.metric!r}, expected rates from 0 to 1")
+                             f"{self.metric!r}, expected rates from {lowest} to 1")
         if self.metric == "true positive rate":
             if self.fpr is None:
                 raise ValueError("fpr: None given, expected the rate of false alarms at which the "

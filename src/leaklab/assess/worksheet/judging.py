@@ -78,12 +78,12 @@ def _against_criteria(judgement: Judgement, bench: Bench) -> list[str]:
     cell = bench.cell(judgement)
     if cell is None:
         return [f"nothing was measured on this artefact from the {judgement.role}"]
-    found = [f for f in bench.findings if f.evidence in _ids(judgement, bench)]
+    found = {f.evidence: f for f in bench.findings if f.evidence in _ids(judgement, bench)}
     short = []
     for criterion, status in cell.statuses.items():
         if status == NONE_SEEN:
             continue
-        gravest = [f for f in found if f.criterion == criterion and f.status == status]
+        gravest = [f for f in found.values() if f.criterion == criterion and f.status == status]
         why = "; ".join(f"{f.evidence}: {f.reason}" + _trials(f, bench) for f in gravest)
         short.append(f"{criterion}: {status}" + (f" ({why})" if why else ""))
     return short
