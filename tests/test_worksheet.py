@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import date
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binom
+from scipy.stats import norm as Normal
 
 from leaklab import evidence
 from leaklab.assess import worksheet
@@ -371,10 +373,25 @@ def test_the_matrix_rises_in_both_directions():
 
 
 def test_a_guarantee_and_what_was_measured_stand_side_by_side():
+    promise = dict(delta=1e-5, unit="record", accountant="stated")
+    ceilings = [findings.ceiling(rate(0.002, 0.0, 0.004, fpr=0.001, baseline=0.001, exchange=False,
+                                      guarantee=worksheet.Guarantee(epsilon=e, **promise)))
+                for e in (1.0, 3.0, 5.0, 8.0)]
+    assert [c.ceiling for c in ceilings] == pytest.approx([0.0027, 0.0201, 0.1484, 0.9997],
+                                                           abs=1e-4)
+    assert [c.vacuous for c in ceilings] == [False, False, False, True]
     (found,) = full().ceilings
-    assert found.ceiling == pytest.approx(min(2.718281828 ** 3 * 0.01 + 1e-3,
-                                              1 - 2.718281828 ** -3 * (1 - 1e-3 - 0.01)))
-    assert found.gaussian_ceiling == pytest.approx(0.0924, abs=1e-4)
+    assert found.gaussian_ceiling == pytest.approx(Normal.cdf(Normal.ppf(0.01) + 2.0))
+
+
+@pytest.mark.parametrize(("exchange", "adjacency", "times"), [
+    (False, "add or remove", 1), (True, "add or remove", 2), (True, "replace", 1)])
+def test_an_exchange_counts_twice_what_adding_one_counts_once(exchange, adjacency, times):
+    promise = worksheet.Guarantee(epsilon=0.5, delta=0.0, unit="record", accountant="stated",
+                                  mu=0.7, adjacency=adjacency)
+    found = findings.ceiling(rate(0.02, 0.01, 0.03, exchange=exchange, guarantee=promise))
+    assert found.ceiling == pytest.approx(0.01 * math.exp(0.5 * times))
+    assert found.gaussian_ceiling == pytest.approx(Normal.cdf(Normal.ppf(0.01) + 0.7 * times))
 
 
 def test_certainty_follows_bayes():

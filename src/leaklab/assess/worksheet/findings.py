@@ -175,13 +175,20 @@ def _status(item: EvidenceItem, excess: tuple[float, float], open_: float | None
 
 
 def ceiling(item: EvidenceItem) -> Ceiling | None:
-    """What the guarantee allows at the item's false positive rate; ``None`` where there is none."""
+    """What the guarantee allows at the item's false positive rate; ``None`` where there is none.
+
+    To exchange two units is to remove one and add one: twice epsilon, or twice mu.
+    """
     promise = item.guarantee
     if promise is None or item.fpr is None:
         return None
     applies = promise.unit == item.unit
-    allowed = tpr_ceiling_from_dp(item.fpr, promise.epsilon, promise.delta)
-    gaussian = None if promise.mu is None else tpr_ceiling(item.fpr, promise.mu)
+    epsilon, delta, mu = promise.epsilon, promise.delta, promise.mu
+    if item.exchange and promise.adjacency == "add or remove":  # one goes out and one comes in
+        delta = min(1.0, delta * (1 + math.exp(min(epsilon, 700.0))))
+        epsilon, mu = 2 * epsilon, None if mu is None else 2 * mu
+    allowed = tpr_ceiling_from_dp(item.fpr, epsilon, delta)
+    gaussian = None if mu is None else tpr_ceiling(item.fpr, mu)
     tightest = min(allowed, allowed if gaussian is None else gaussian)
     exceeded = applies and item.interval[0] > tightest
     if not applies:

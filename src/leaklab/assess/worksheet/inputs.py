@@ -58,7 +58,8 @@ class Signature(Value):
 class Guarantee(Value):
     """A differential privacy guarantee. Epsilon alone says nothing: the unit is required.
 
-    ``mu`` is the parameter of Gaussian differential privacy, where the accountant gives it.
+    ``mu`` is the parameter of Gaussian differential privacy, where the accountant gives it;
+    ``adjacency`` says what is compared: one unit more or fewer, or one in another's place.
     """
 
     epsilon: Annotated[float, Field(strict=True, gt=0)]
@@ -66,6 +67,7 @@ class Guarantee(Value):
     unit: Unit
     accountant: Text
     mu: Annotated[float, Field(strict=True, gt=0)] | None = None
+    adjacency: Literal["add or remove", "replace"] = "add or remove"
 
 
 class Group(Value):
@@ -97,6 +99,9 @@ class EvidenceItem(Value):
         The false positive rate at which a true positive rate was read.
     defence, guarantee
         The defence in force when this was measured, and what it promises, if anything.
+    exchange
+        Whether, in the experiment, another comes in where a member goes out. Then a guarantee for
+        one unit more or fewer counts twice.
     """
 
     id: Text
@@ -118,6 +123,7 @@ class EvidenceItem(Value):
     worst_group: Group | None = None
     defence: Text | None = None
     guarantee: Guarantee | None = None
+    exchange: bool = True
     unit: Unit
     data: Text
     synthetic: bool

@@ -32,13 +32,13 @@ UNITS = {"note": "record", "record": "record", "patient": "patient", "hospital":
 def from_evidence(
     study: str, recorded: Evidence, *, role: Role, metric: Metric, attack: AttackClass,
     artefact: Artefact | None = None, contributors: int | None = None,
-    baseline: float | None = None, worst_group: Group | None = None,
+    baseline: float | None = None, worst_group: Group | None = None, exchange: bool = True,
 ) -> EvidenceItem:
     """The item that ``recorded`` of ``study`` makes.
 
     The artefact follows from the observer unless given. A measurement behind secure aggregation
     counts as one under that defence. Where the setting names an epsilon and a delta, so does the
-    item. ``baseline`` replaces the recorded one only where the record has none.
+    item. ``baseline`` stands in only where the record has none. ``exchange`` is that of the item.
 
     Raises ``ValueError`` where the record has no observer or baseline and none is given, has a
     baseline and another is given, or is no evidence about an attack.
@@ -60,7 +60,7 @@ def from_evidence(
         value=recorded.value, interval=recorded.interval,
         baseline=recorded.baseline if baseline is None else baseline,
         baseline_kind=recorded.baseline_kind, hits=recorded.successes, trials=recorded.trials,
-        people=recorded.clusters, worst_group=worst_group,
+        people=recorded.clusters, worst_group=worst_group, exchange=exchange,
         fpr=_fpr(recorded) if metric == "true positive rate" else None,
         defence=recorded.defence or (BEHIND_SUMS if artefact == "sum" else None),
         guarantee=_guarantee(recorded), unit=UNITS.get(recorded.privacy_unit, "record"),

@@ -34,6 +34,7 @@ from leaklab.teaching.checks.inversion import (
     whole_counts,
     words_in_order,
 )
+from leaklab.teaching.checks.law import excluded_rate, finding, told
 from leaklab.teaching.checks.membership import (
     above_strangers,
     against_others,
@@ -62,7 +63,9 @@ __all__ = [
     "cosine_distance",
     "divide_out",
     "even_out",
+    "excluded_rate",
     "fedprox_gradient",
+    "finding",
     "independent_numbers",
     "kalman_update",
     "leak_shown",
@@ -79,6 +82,7 @@ __all__ = [
     "rounds_together",
     "run_cases",
     "snps_needed",
+    "told",
     "total_variation",
     "uplift",
     "weighted_mean",
