@@ -502,7 +502,8 @@ WRONG = {
         "one limit for both": lambda people, state: [True, state >= 500, people >= 500],
         "the other one": lambda people, state: [True, state > 500, people > 500],
         "media by all people": lambda people, state: [True, people > 500, people >= 500],
-        "the larger rule for all": lambda people, state: [people >= 500, state > 500, people >= 500],
+        "nobody below the limit": lambda people, state: [
+            people >= 500, state > 500, people >= 500],
     },
 }
 
