@@ -25,18 +25,18 @@ def likelihood_chart(
     if len(cuts) != 3 or sorted(set(cuts)) != list(cuts):
         raise ValueError(f"cuts: {tuple(cuts)} given, expected three rising ones")
     if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 0.42 * len(rates) + 1.5))
+        _, ax = plt.subplots(figsize=(6.4, 0.42 * len(rates) + 1.8))
     edges = [lowest, *cuts, 1.0]
     for k, name in enumerate(LEVELS):
         ax.axvspan(edges[k], edges[k + 1], color="#E69F00", alpha=0.06 + 0.13 * k, linewidth=0)
-        ax.text((edges[k] * edges[k + 1]) ** 0.5, -0.72, name, ha="center", va="bottom",
-                fontsize="small")
+        ax.text((edges[k] * edges[k + 1]) ** 0.5, -0.7, name.replace(" ", "\n"), ha="center",
+                va="center", fontsize="small")
     for row, (low, value, high) in enumerate(rates.values()):
         low, value, high = (max(lowest, end) for end in (low, value, high))
-        ax.plot([low, high], [row, row], color="#0072B2", marker="")
+        ax.plot([low, high], [row, row], color="#0072B2", marker="", linestyle="-")
         ax.plot(value, row, color="#0072B2", marker="o", linestyle="")
         ax.plot(high, row, color="#D55E00", marker="s", linestyle="")
-    ax.set(xscale="log", xlim=(lowest, 1.0), ylim=(len(rates) - 0.5, -0.8), xlabel=xlabel,
+    ax.set(xscale="log", xlim=(lowest, 1.0), ylim=(len(rates) - 0.5, -1.2), xlabel=xlabel,
            title=title, yticks=range(len(rates)), yticklabels=list(rates))
     ax.grid(False)
     return ax
