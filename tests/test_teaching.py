@@ -504,6 +504,7 @@ WRONG = {
         "media by all people": lambda people, state: [True, people > 500, people >= 500],
         "nobody below the limit": lambda people, state: [
             people >= 500, state > 500, people >= 500],
+    },
     "switch_chance": {
         "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
         "goes on": lambda d, k: math.exp(-400 * d / k),

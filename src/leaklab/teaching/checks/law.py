@@ -15,7 +15,8 @@ def excluded_rate(attempt: Callable) -> None:
         Case((1, 0.95), 0.95, "One trial without a hit: only rates above 0.95 would have hit so."),
         Case((2, 0.75), 0.5, "Half of the time two coins show no head: 0.5 squared is 1 - 0.75."),
         Case((299, 0.95), 0.009969146792899286, "About three over n: the rule of three."),
-        Case((100, 0.99), 0.045007413978564004, "The level counts: a surer statement excludes less."),
+        Case((100, 0.99), 0.045007413978564004,
+             "The level counts: a surer statement excludes less."),
     ])
 
 
