@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pybtex import database
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book/_ext"))
@@ -97,6 +98,11 @@ def test_every_page_is_in_the_contents_and_on_the_first_page():
 
 
 # --- Provisions and dates -------------------------------------------------------------------
+
+
+def test_the_bibliography_can_be_read():
+    entries = database.parse_file(ROOT / "book/references.bib").entries
+    assert set(entries) == BIBLIOGRAPHY  # an entry that lost its brace swallows the next one
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -251,6 +257,7 @@ def item(unit="share of records", value=0.25, interval=(0.2, 0.3), baseline=0.01
 @pytest.mark.parametrize(("given", "printed"), [
     (item(), "25.0 % (20.0 to 30.0)"),
     (item(value=1.0, interval=(0.5, 1.0)), "100 % (50.0 to 100)"),
+    (item(value=0.000443, interval=(0.0, 0.001)), "0.04 % (0 to 0.1)"),
     (item("difference in share", -0.05, (-0.1, 0.0)), "−5.0 points (−10.0 to +0.0)"),
     (item("AUC", 0.5, (0.4, 0.6)), "AUC 0.50 (0.40 to 0.60)"),
     (item("dB", 12.34, (12.0, 13.0)), "12.3 dB (12.0 to 13.0)"),
