@@ -251,7 +251,7 @@ def test_words_in_markdown_break_no_table_and_open_no_fence():
 def test_the_published_schema_is_the_one_that_is_generated_and_holds():
     shipped = json.loads((resources.files("leaklab.assess.worksheet")
                           / "assessment.schema.json").read_text(encoding="utf-8"))
-    assert shipped == json.loads(json.dumps(worksheet.schema()))
+    assert shipped == json.loads(json.dumps(worksheet.schema())), "run tools/worksheet_schema.py"
     checker = jsonschema.Draft202012Validator(shipped)
     checker.check_schema(shipped)
     good = json.loads(worksheet.to_json(full()))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from scipy import stats
 
@@ -36,11 +36,10 @@ from leaklab.metrics.roc import posterior
 Gate = Literal["case by case", "presumed personal data", "personal data by role"]
 Status = Literal["not tested", "no failure seen", "no failure seen, too few trials",
                  "further analysis required"]
-GATES: tuple[Gate, ...] = ("case by case", "presumed personal data", "personal data by role")
-STATUSES: tuple[Status, ...] = ("not tested", "no failure seen", "no failure seen, too few trials",
-                                "further analysis required")
-CRITERIA: tuple[Criterion, ...] = ("isolation", "linkage", "inference")
-FURTHER, TOO_FEW, NONE_SEEN = STATUSES[3], STATUSES[2], STATUSES[1]
+GATES = OPEN, PRESUMED, BY_ROLE = get_args(Gate)
+STATUSES = UNTESTED, NONE_SEEN, TOO_FEW, FURTHER = get_args(Status)
+"""In rising order, as the gates."""
+CRITERIA = get_args(Criterion)
 LEVEL = 0.95
 VACUOUS = 0.99
 """A ceiling on the true positive rate from which on it rules out next to nothing."""
@@ -132,17 +131,17 @@ def upper_limit(item: EvidenceItem) -> float:
 def gate(artefact: Artefact, role: Role, contributors: int | None) -> tuple[Gate, str, str]:
     """Whose perspective counts, before any metric is read: the gate, its reason, what decides."""
     if role == "processor":
-        return (GATES[2], "a processor is assessed from the controller's perspective, and the "
+        return (BY_ROLE, "a processor is assessed from the controller's perspective, and the "
                 "hospital keeps the records; no metric changes that", law.PROCESSOR)
     few = contributors is None or contributors <= (1 if artefact == "difference" else 2)
     if artefact == "update":
-        return (GATES[1], "the hospital that sent it keeps the records; that a recipient cannot "
+        return (PRESUMED, "the hospital that sent it keeps the records; that a recipient cannot "
                 "attribute it has to be shown", law.RECIPIENT)
     if artefact != "released model" and few:
-        known = "an unknown number" if contributors is None else str(contributors)
-        return (GATES[1], f"a {artefact} of {known} of hospitals: whoever knows one part can "
-                "subtract it and holds the update of another", law.RECIPIENT)
-    return (GATES[0], "mixed from several hospitals: decided on the evidence for this artefact",
+        number = contributors or "too few or unknown"
+        return (PRESUMED, f"a {artefact} of hospitals, number: {number}; whoever knows one part "
+                "can subtract it and may hold the update of another", law.RECIPIENT)
+    return (OPEN, "mixed from several hospitals: decided on the evidence for this artefact",
             law.MODEL)
 
 
@@ -230,6 +229,6 @@ def _cell(artefact: Artefact, role: Role, evidence: Sequence[EvidenceItem],
     ids = {item.id for item in here}
     gravest = {criterion: max((f.status for f in findings
                                if f.evidence in ids and f.criterion == criterion),
-                              key=STATUSES.index, default=STATUSES[0]) for criterion in CRITERIA}
+                              key=STATUSES.index, default=UNTESTED) for criterion in CRITERIA}
     return Cell(artefact=artefact, role=role, gate=strictest[0], gate_reason=strictest[1],
                 gate_by=strictest[2], **gravest)

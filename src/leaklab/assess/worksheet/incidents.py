@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Literal
 
 from leaklab.assess.worksheet import law
-from leaklab.assess.worksheet.findings import GATES, Cell, gate
+from leaklab.assess.worksheet.findings import OPEN, Cell, gate
 from leaklab.assess.worksheet.inputs import Incident, Question, UsIncident, Value
 from leaklab.assess.worksheet.judging import Ruling
 
@@ -40,7 +40,7 @@ def gdpr(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -
     """Personal data? A breach of security? A risk? A high one? GDPR 4(12), 33, 34."""
     register = Duty(what="document the breach", due=None, by="GDPR 33(5)")
     holds = _gate(incident, cells)
-    if holds == GATES[0] and _carried("not personal data", incident, rulings):
+    if holds == OPEN and _carried("not personal data", incident, rulings):
         return _path("not personal data", "GDPR recital 26", [
             "a person signed that these hands cannot attribute it, and the evidence carries that"])
     steps = [f"{holds}; the controller keeps the records, and its view counts: {law.SENDER}"]
