@@ -124,8 +124,8 @@ def assess_inputs(inputs: Inputs) -> Assessment:
     european = not {"EU", "UK"}.isdisjoint(context.jurisdictions)
     found = tuple(finding(item, appetite) for item in evidence)
     places, threats = cells(evidence, found), risks(context, appetite, evidence, found)
-    bench = Bench(appetite=appetite, evidence=evidence, findings=found, cells=places,
-                  risks=threats, incident=incident)
+    bench = Bench(context=context, appetite=appetite, evidence=evidence, findings=found,
+                  cells=places, incident=incident)
     rulings = tuple(rule(judgement, bench) for judgement in inputs.judgements)
     promised = tuple(c for c in map(ceiling, evidence) if c is not None)
     return Assessment(

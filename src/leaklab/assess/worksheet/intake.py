@@ -86,4 +86,6 @@ def _guarantee(recorded: Evidence) -> Guarantee | None:
     return Guarantee(epsilon=float(setting["epsilon"]), delta=float(setting["delta"]),
                      mu=float(setting["mu"]) if setting.get("mu") else None,
                      unit=UNITS.get(recorded.privacy_unit, "record"),
-                     accountant="Gaussian differential privacy, composed over all releases")
+                     accountant=str(setting.get("accountant") or (
+                         "Gaussian differential privacy, over all releases" if setting.get("mu")
+                         else "not recorded")))

@@ -11,12 +11,16 @@ from leaklab.assess.worksheet.findings import (
     CRITERIA,
     FURTHER,
     NONE_SEEN,
+    STATUSES,
     TOO_FEW,
+    UNTESTED,
     Cell,
     Finding,
+    Status,
 )
 from leaklab.assess.worksheet.inputs import (
     Appetite,
+    Context,
     Criterion,
     EvidenceItem,
     Incident,
@@ -24,7 +28,7 @@ from leaklab.assess.worksheet.inputs import (
     Question,
     Value,
 )
-from leaklab.assess.worksheet.risk import Risk
+from leaklab.assess.worksheet.risk import grade, residual_likelihood
 
 DECIDED_BY: dict[Question, str] = {
     "insignificant": law.INSIGNIFICANT, "not personal data": "GDPR recital 26",
@@ -44,11 +48,11 @@ class Ruling(Value):
 class Bench(Value):
     """What judgements are held against."""
 
+    context: Context
     appetite: Appetite
     evidence: tuple[EvidenceItem, ...]
     findings: tuple[Finding, ...]
     cells: tuple[Cell, ...]
-    risks: tuple[Risk, ...]
     incident: Incident | None
 
     def cell(self, judgement: Judgement) -> Cell | None:
@@ -107,19 +111,21 @@ def _against_insignificant(judgement: Judgement, bench: Bench) -> list[str]:
 def _against_unlikely(judgement: Judgement, bench: Bench) -> list[str]:
     if bench.incident is not None and bench.incident.unintelligible:
         return []
-    if not any(cell.artefact == judgement.artefact for cell in bench.cells):
-        return ["nothing was measured on this artefact, in anybody's hands"]
-    return [f"{criterion}: {FURTHER}" for criterion in _failed(judgement, bench)]
+    return [f"{criterion}: {status}" for criterion, status in _gravest(judgement, bench).items()
+            if status != NONE_SEEN]
 
 
 def _against_no_high_risk(judgement: Judgement, bench: Bench) -> list[str]:
     if bench.incident is not None and bench.incident.unintelligible:
         return []
-    risk = next((risk for risk in bench.risks if risk.role == judgement.role), None)
-    if risk is None or risk.residual is None:
-        return [f"no rate was measured from the {judgement.role}"]
-    return [f"residual risk is high: severity {risk.severity}, likelihood "
-            f"{risk.residual_likelihood}"] if risk.residual == "high" else []
+    items = [item for item in bench.evidence if item.artefact == judgement.artefact]
+    level = residual_likelihood(items, {f.evidence: f.not_excluded for f in bench.findings},
+                                bench.context.defences, bench.appetite.likelihood_cuts)
+    if level is None:
+        return ["no rate was measured on this artefact, in anybody's hands"]
+    severity = bench.context.severity.level
+    return [f"the risk from this artefact is high: severity {severity}, likelihood {level}"
+            ] if grade(severity, level) == "high" else []
 
 
 def _against_low_probability(judgement: Judgement, bench: Bench) -> list[str]:
@@ -132,17 +138,17 @@ def _against_low_probability(judgement: Judgement, bench: Bench) -> list[str]:
         reasons.append("factor (iii): whether it was acquired or viewed is not established")
     if factors.mitigation is None:
         reasons.append("factor (iv): no mitigation is recorded")
-    if factors.acquired and _failed(judgement, bench):
+    if factors.acquired and FURTHER in _gravest(judgement, bench).values():
         reasons.append("factors (i) and (iii): it was acquired, and records were found in it by "
                        "the attacks that were measured")
     return reasons
 
 
-def _failed(judgement: Judgement, bench: Bench) -> list[Criterion]:
-    """Criteria that the artefact failed in any hands: what it gives away goes where it goes."""
-    return [criterion for criterion in CRITERIA
-            if any(cell.statuses[criterion] == FURTHER for cell in bench.cells
-                   if cell.artefact == judgement.artefact)]
+def _gravest(judgement: Judgement, bench: Bench) -> dict[Criterion, Status]:
+    """By criterion, for the artefact in any hands: what it gives away goes where it goes."""
+    here = [cell.statuses for cell in bench.cells if cell.artefact == judgement.artefact]
+    return {criterion: max((statuses[criterion] for statuses in here), key=STATUSES.index,
+                           default=UNTESTED) for criterion in CRITERIA}
 
 
 def _ids(judgement: Judgement, bench: Bench) -> set[str]:

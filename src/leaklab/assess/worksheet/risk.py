@@ -8,11 +8,12 @@ context were. A defence that was not measured lowers nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from leaklab.assess.worksheet.findings import Finding
 from leaklab.assess.worksheet.inputs import (
+    CRITERION,
     Appetite,
     Context,
     EvidenceItem,
@@ -85,18 +86,31 @@ def risks(context: Context, appetite: Appetite, evidence: Sequence[EvidenceItem]
                  for role in dict.fromkeys(item.role for item in evidence))
 
 
-def _risk(role: Role, context: Context, appetite: Appetite, here: Sequence[EvidenceItem],
-          open_: dict[str, float | None]) -> Risk:
-    def rated(items: Sequence[EvidenceItem]) -> int | None:
-        rates = [open_[item.id] for item in items if open_[item.id] is not None]
-        return likelihood(rates, appetite.likelihood_cuts)
+def residual_likelihood(items: Sequence[EvidenceItem], open_: Mapping[str, float | None],
+                        defences: Sequence[str], cuts: Sequence[float]) -> int | None:
+    """Under the ``defences`` in force where measured so, else without any.
 
-    bare = rated([item for item in here if item.defence is None])
-    defended = [item for item in here if item.defence in context.defences]
-    measured = {item.defence for item in defended if open_[item.id] is not None}
+    ``open_`` is what the trials of each item leave possible. A defence stands in for its absence
+    only on the same artefact and criterion; a sum under secure aggregation, for the update.
+    """
+    defended: dict[tuple, list[float]] = {}
+    bare: dict[tuple, list[float]] = {}
+    for item in items:
+        place = ("update" if item.artefact == "sum" else item.artefact, CRITERION[item.metric])
+        side = bare if item.defence is None else defended if item.defence in defences else None
+        if side is not None and open_[item.id] is not None:
+            side.setdefault(place, []).append(open_[item.id])
+    return likelihood([rate for rates in {**bare, **defended}.values() for rate in rates], cuts)
+
+
+def _risk(role: Role, context: Context, appetite: Appetite, here: Sequence[EvidenceItem],
+          open_: Mapping[str, float | None]) -> Risk:
+    cuts = appetite.likelihood_cuts
+    bare = residual_likelihood([i for i in here if i.defence is None], open_, (), cuts)
+    residual = residual_likelihood(here, open_, context.defences, cuts)
+    measured = {item.defence for item in here if open_[item.id] is not None}
+    measured &= set(context.defences)
     unmeasured = [defence for defence in context.defences if defence not in measured]
-    after = rated(defended)
-    residual = after if after is not None else bare
     reason = "no defence is in force" if not context.defences else (
         f"measured under {', '.join(sorted(measured))}" if not unmeasured else
         f"not measured here, and so not counted: {', '.join(unmeasured)}")
