@@ -11,8 +11,10 @@ from importlib import resources
 from pathlib import Path
 
 import jsonschema
+import matplotlib.pyplot as plt
 import pytest
 import yaml
+from conftest import promised_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -23,6 +25,8 @@ from leaklab import evidence
 from leaklab.assess import worksheet
 from leaklab.assess.worksheet import export, findings, form, law, wording
 from leaklab.assess.worksheet.risk import GRADES, grade
+from leaklab.plots.assessment import likelihood_chart
+from leaklab.teaching import impact
 from worksheet_builders import (
     all_three,
     appetite,
@@ -464,6 +468,23 @@ def test_every_counted_share_of_the_course_can_enter():
 def test_a_record_that_does_not_fit_is_named(name, changes, complaint):
     with pytest.raises(ValueError, match=complaint):
         enter("11", ROUNDS[name], **changes)
+
+
+def test_the_lab_repeats_a_run_of_the_study():
+    with promised_data():
+        named = impact.named_under_noise(3, mu=1.0)
+    assert named == pytest.approx(ROUNDS["privacy_1.0_server_whitened_tpr"].runs[3], abs=0.01)
+
+
+def test_the_chart_marks_what_decides():
+    ax = likelihood_chart({"a": (-0.1, 0.02, 0.3), "b": (0.4, 0.5, 0.6)}, (0.01, 0.05, 0.2),
+                          title="Two rates")
+    squares = [line for line in ax.lines if line.get_marker() == "s"]
+    assert [float(line.get_xdata()[0]) for line in squares] == [0.3, 0.6]
+    assert min(float(x) for line in ax.lines for x in line.get_xdata()) == 1e-3
+    plt.close(ax.figure)
+    with pytest.raises(ValueError, match=r"cuts: \(0.2, 0.1, 0.3\) given, expected three rising"):
+        likelihood_chart({}, (0.2, 0.1, 0.3), title="None")
 
 
 # --- Law, form ---------------------------------------------------------------------------------
