@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from importlib import resources
@@ -438,7 +439,7 @@ def test_one_measurement_may_stand_in_several_hands():
                judgements=[judgement("not personal data", artefact="update", role="outsider")])
     assert [cell.gate for cell in a.cells] == ["personal data by role", "presumed personal data"]
     assert worksheet.read(worksheet.to_markdown(a)) == a
-    assert len(a.rulings[0].reasons) == 3
+    assert len(a.rulings[0].reasons) == 4, "three criteria, and no group worst hit"
 
 
 def test_a_gain_may_be_negative_and_a_rate_may_not():
@@ -460,6 +461,20 @@ def test_every_counted_share_of_the_course_can_enter():
                       baseline=None if recorded.baseline is not None else 0.0)
                 entered += 1
     assert entered > 200
+
+
+def test_runs_that_all_agree_exclude_nothing():
+    found = enter("10", evidence.load("10_membership")["heart_labels_only_tpr_1"],
+                  metric="true positive rate", attack="membership inference")
+    assert found.interval == (0.0, 0.0) and found.trials is None
+    assert assess(found).findings[0].status == "no failure seen, too few trials"
+    assert assess(found).risks[0].inherent_likelihood == 4
+
+
+def test_a_guarantee_for_an_unknown_unit_is_refused():
+    recorded = replace(ROUNDS["privacy_1.0_server_whitened_tpr"], privacy_unit="class")
+    with pytest.raises(ValueError, match="a guarantee for 'class' given"):
+        enter("11", recorded, metric="true positive rate")
 
 
 @pytest.mark.parametrize(("name", "changes", "complaint"), [
@@ -500,6 +515,42 @@ def test_dates_are_those_of_the_law_pages():
     assert held == {"ai_annex_i": law.AI_ACT_DEVICES, "ehds_secondary": law.EHDS_SECONDARY,
                     "ehds_genomes": law.EHDS_GENOMES}
     assert book["as_of"] == law.AS_OF
+
+
+def test_what_was_not_read_is_said_as_the_law_pages_say_it():
+    path = ROOT / "book/law/dates.yml"
+    if not path.exists():
+        pytest.skip("the law pages are not there")
+    sources = yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
+    printed = {
+        "EDPS v SRB paragraph 76": [("srb2025", "76")],
+        "45 CFR 164.414": [("hipaa164402", "164.414")],
+        "WP 248": [("wp248", "guidelines")], "45 CFR 160.103": [("hipaa160103", "160.103")],
+        "AI Act 10 and Annex IV": [("aiact", "10"), ("aiact", "annex IV")]}
+    marks = {name: {sources[s]["rules"][rule]["read"] for s, rule in places}
+             for name, places in printed.items()}
+    assert marks == ({name: {"second-hand"} for name in law.SECOND_HAND}
+                     | {name: {"memory"} for name in law.FROM_MEMORY})
+    for source, rules in (("edpb022026", ("15", "17", "36", "77", "79", "section 3.4")),
+                          ("edpb282024", ("34", "43")), ("srb2025", ("77", "85"))):
+        assert {sources[source]["rules"][rule]["read"] for rule in rules} == {"text"}
+
+
+def test_an_assessment_says_what_it_rests_on_and_what_nobody_signed():
+    said = " ".join(full().limits)
+    assert "Measured on: REAL table, CC BY 4.0." in said
+    assert "noise, epsilon 3 for a record; secure aggregation) is not checked" in said
+    assert "02/2026 paragraph 79" in said and "apply from 2028-08-02" in said
+    assert "Nobody signed the answers about the incident" in said
+    signed = full(incident=incident(signed=appetite().signed))
+    assert "Nobody signed" not in " ".join(signed.limits)
+    assert worksheet.breach_facts(signed)["answers signed by"].startswith("A. Signatory")
+
+
+def test_a_sheet_says_under_which_defence_a_rate_was_measured():
+    for text in (worksheet.to_breach_sheet(full(incident=incident(us={}, artefact="sum"))),
+                 worksheet.to_hipaa_memo(full(incident=incident(us={}, artefact="sum")))):
+        assert "under secure aggregation" in text
 
 
 def test_the_form_gives_back_what_it_started_from():

@@ -21,6 +21,8 @@ DRAFT_15 = "draft EDPB Guidelines 02/2026 paragraph 15"
 DRAFT_34 = "draft EDPB Guidelines 02/2026 section 3.4"
 SRB = "EDPS v SRB (C-413/23 P) paragraphs 77 and 85"
 OPINION = "EDPB Opinion 28/2024 paragraphs 34 and 43"
+AGGREGATE = "draft EDPB Guidelines 02/2026 paragraphs 17 and 77"
+DRAFT_36 = "draft EDPB Guidelines 02/2026 paragraph 36"
 OPINION_43 = "EDPB Opinion 28/2024 paragraph 43"
 UPDATE = dict(artefact="update", role="outsider")
 
@@ -87,11 +89,11 @@ CASES = [
      dict(evidence=[item(artefact="sum", role="independent recipient", contributors=2)])),
     ("sum of an unknown number of hospitals", gate, PRESUMED, SRB,
      dict(evidence=[item(artefact="sum", role="independent recipient", contributors=None)])),
-    ("sum of three hospitals", gate, OPEN, OPINION,
+    ("sum of three hospitals", gate, OPEN, AGGREGATE,
      dict(evidence=[item(artefact="sum", role="independent recipient", contributors=3)])),
     ("difference of one: the other of two hospitals", gate, PRESUMED, SRB,
      dict(evidence=[item(artefact="difference", role="other hospital", contributors=1)])),
-    ("difference of four", gate, OPEN, OPINION,
+    ("difference of four", gate, OPEN, AGGREGATE,
      dict(evidence=[item(artefact="difference", role="other hospital", contributors=4)])),
     ("released model, public", gate, OPEN, OPINION, dict(evidence=[item()])),
     ("two results on one sum, one of unknown size: the strictest gate counts", gate, PRESUMED, SRB,
@@ -117,6 +119,8 @@ CASES = [
      dict(evidence=[item(0, 2995)], tolerated=0.001)),
     ("no hit in 3,000 trials on the same 20 people", isolation, TOO_FEW, DRAFT_34,
      dict(evidence=[item(0, 3000, people=20)])),
+    ("twenty runs that all name nobody, without counts", isolation, TOO_FEW, DRAFT_34,
+     dict(evidence=[rate(0.0, 0.0, 0.0)])),
     ("AUC of one half: an average says nothing about the worst hit", isolation, TOO_FEW, DRAFT_34,
      dict(evidence=[item(metric="AUC", hits=None, trials=None, value=0.5, interval=(0.499, 0.501),
                          baseline=0.5)])),
@@ -161,11 +165,20 @@ CASES = [
      "consult before processing", "GDPR 36(1)",
      dict(evidence=[item(37, 100, artefact="update"), item(0, 3000, defence="noise",
                                                            id="study:b")], defences=("noise",))),
-    ("the sum is what the same hands get in place of updates", consultation,
+    ("members named without noise; under noise only reading was measured", consultation,
+     "consult before processing", "GDPR 36(1)",
+     dict(evidence=[rate(0.4, 0.3, 0.5), item(0, 3000, defence="noise", id="study:b")],
+          defences=("noise",))),
+    ("the sum is what a server gets in place of updates", consultation,
      "no high residual risk was measured", "GDPR 36(1)",
-     dict(evidence=[item(37, 100, artefact="update"),
-                    item(0, 3000, artefact="sum", defence="secure aggregation", id="study:b")],
-          defences=("secure aggregation",))),
+     dict(evidence=[item(37, 100, artefact="update", role="processor"),
+                    item(0, 3000, artefact="sum", role="processor", defence="secure aggregation",
+                         id="study:b")], defences=("secure aggregation",))),
+    ("a thief may have the update from a hospital's disk, sum or no sum", consultation,
+     "consult before processing", "GDPR 36(1)",
+     dict(evidence=[item(37, 100, artefact="update", role="outsider"),
+                    item(0, 3000, artefact="sum", role="outsider", defence="secure aggregation",
+                         id="study:b")], defences=("secure aggregation",))),
     ("none in 3,000 under a defence that is not in force", consultation,
      "consult before processing", "GDPR 36(1)",
      dict(evidence=[item(37, 100), item(0, 3000, defence="noise", id="study:b")])),
@@ -186,6 +199,11 @@ CASES = [
     ("not personal data at a processor, nothing ever read", ruling, "refused", DRAFT_15,
      dict(evidence=all_three(role="processor"),
           judgements=[judgement("not personal data", role="processor")])),
+    ("a sum is insignificant: the draft asks so of data, the opinion of models", ruling, "carried",
+     DRAFT_36, dict(evidence=all_three(artefact="sum"),
+                    judgements=[judgement("insignificant", artefact="sum")])),
+    ("not personal data, no group worst hit", ruling, "refused", "GDPR recital 26",
+     dict(evidence=all_three(worst=None), judgements=[judgement("not personal data")])),
     ("not personal data, all three criteria met", ruling, "carried", "GDPR recital 26",
      dict(evidence=all_three(), judgements=[judgement("not personal data")])),
     # --- G: GDPR 33 and 34 ----------------------------------------------------------------------
@@ -222,11 +240,14 @@ CASES = [
      dict(evidence=[item(role="outsider"), item(37, 100, artefact="update", role="processor",
                                                 id="study:b")],
           incident=incident(), judgements=[judgement("no high risk", **UPDATE)])),
+    ("no high risk, two criteria never tested", gdpr, "notify authority and people", "GDPR 34(1)",
+     dict(evidence=[item(**UPDATE)], incident=incident(),
+          judgements=[judgement("no high risk", **UPDATE)])),
     ("no high risk, by no hit in five trials", gdpr, "notify authority and people", "GDPR 34(1)",
-     dict(evidence=[item(0, 5, **UPDATE)], incident=incident(),
+     dict(evidence=all_three(0, 5, **UPDATE), incident=incident(),
           judgements=[judgement("no high risk", **UPDATE)])),
     ("no high risk, signed and measured", gdpr, "notify authority", "GDPR 34(1)",
-     dict(evidence=[item(**UPDATE)], incident=incident(),
+     dict(evidence=all_three(**UPDATE), incident=incident(),
           judgements=[judgement("no high risk", **UPDATE)])),
     ("released model that nobody can attribute, signed and measured", gdpr, "not personal data",
      "GDPR recital 26", dict(evidence=all_three(), judgements=[judgement("not personal data")],
@@ -243,6 +264,9 @@ CASES = [
      dict(incident=incident(us=dict(entity="neither")))),
     ("meets 164.514", hipaa, "not protected health information", "45 CFR 164.514(a)",
      dict(incident=incident(us=dict(meets_164_514=True)))),
+    ("filled in as meeting 164.514, but the lab read records out of it", hipaa, "notify",
+     "45 CFR 164.404", dict(evidence=[item(37, 100, artefact="update", role="processor")],
+                            incident=incident(us=dict(meets_164_514=True)))),
     ("own red team, permitted", hipaa, "no breach", "45 CFR 164.402",
      dict(incident=incident(us=dict(permitted=True), role="processor", security_breach=False))),
     ("secured by the guidance", hipaa, "no notice", "45 CFR 164.402",
@@ -267,6 +291,13 @@ CASES = [
      dict(evidence=[item(37, 100, artefact="update", role="processor")],
           incident=incident(us={}, factors=dict(acquired=True)),
           judgements=[judgement("low probability of compromise", **UPDATE)])),
+    ("signed, acquired, and nobody tested what it gives away", hipaa, "notify", "45 CFR 164.404",
+     dict(incident=incident(us={}, factors=dict(acquired=True)),
+          judgements=[judgement("low probability of compromise", **UPDATE)])),
+    ("signed, acquired, all three criteria met", hipaa, "no notice, documented",
+     "45 CFR 164.402(2)", dict(evidence=all_three(**UPDATE),
+                               incident=incident(us={}, factors=dict(acquired=True)),
+                               judgements=[judgement("low probability of compromise", **UPDATE)])),
     ("curious aggregator: an impermissible use by a business associate", hipaa, "notify",
      "45 CFR 164.404", dict(incident=incident(us=dict(entity="business associate"),
                                               role="processor", security_breach=False))),
@@ -326,6 +357,13 @@ REFUSED = [  # inputs that no rule should ever see, and why
     ("cuts that fall", "expected rising ones",
      lambda: worksheet.Appetite(tolerated=0.1, priors=(0.5,), likelihood_cuts=(0.3, 0.2, 0.1),
                                 reason="none", signed=judgement("no high risk").signed)),
+    ("thresholds signed after the assessment", "expected no later than the assessment",
+     lambda: assess(assessed_on=date(2026, 11, 1))),
+    ("a group worst hit that is hit less than the rest", "expected at least that of all people",
+     lambda: item(37, 100, worst_group=worksheet.Group(name="few", value=0.1,
+                                                       interval=(0.0, 0.2)))),
+    ("a group worst hit whose interval has no width", "expected one with a width",
+     lambda: worksheet.Group(name="few", value=0.0, interval=(0.0, 0.0))),
     ("a time without a zone", "timezone", lambda: incident(aware_at=datetime(2026, 11, 25, 8))),
     ("an id twice", "given more than once", lambda: assess(item(), item())),
     ("one id for two measurements", "one measurement behind one id",
@@ -386,9 +424,9 @@ def test_each_law_speaks_only_where_it_applies():
 
 def test_dates_of_the_health_data_space_depend_on_the_data():
     when = {c: assess(categories=(c,), **HELD).exports[0] for c in ("health", "genetic")}
-    assert when["health"].applies_from == date(2029, 3, 26) and not when["health"].in_force
+    assert when["health"].applies_from == date(2029, 3, 26) and not when["health"].applies
     assert when["genetic"].applies_from == date(2031, 3, 26)
-    assert assess(assessed_on=date(2030, 1, 1), **HELD).exports[0].in_force
+    assert assess(assessed_on=date(2030, 1, 1), **HELD).exports[0].applies
 
 
 def test_the_file_of_a_device_lists_evidence_and_gaps():
@@ -405,7 +443,9 @@ def test_a_refusal_gives_every_reason_and_the_trials_that_would_do():
     (refused,) = assess(*all_three(0, 100, worst=None),
                         judgements=[judgement("insignificant")]).rulings
     text = " ".join(refused.reasons)
-    assert "299 trials without a hit would do, it has 100" in text
+    assert "299 trials on as many people without a hit would do, it has 100" in text
+    (repeated,) = assess(*all_three(people=20), judgements=[judgement("insignificant")]).rulings
+    assert "it has 3000 on 20 people" in " ".join(repeated.reasons)
     assert all(criterion in text for criterion in ("isolation", "linkage", "inference"))
     assert text.count("no group worst hit is given") == 3
 

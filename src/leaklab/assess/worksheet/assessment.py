@@ -73,6 +73,10 @@ class Inputs(Value):
         unknown = sorted({name for j in self.judgements for name in j.evidence} - set(ids))
         if unknown:
             raise ValueError(f"judgements: evidence {unknown} cited, expected ids of the evidence")
+        context, signed = self.context, self.appetite.signed
+        if signed.on > context.assessed_on:
+            raise ValueError(f"appetite.signed.on: {signed.on} given, expected no later than the "
+                             f"assessment, {context.assessed_on}")
         return self
 
     @property
@@ -135,31 +139,54 @@ def assess_inputs(inputs: Inputs) -> Assessment:
         cells=places, dpia=trigger(context), risks=threats, consultation=consultation(threats),
         rulings=rulings,
         gdpr=gdpr(incident, places, rulings) if incident is not None and european else None,
-        hipaa=hipaa(incident, rulings) if incident is not None else None,
+        hipaa=hipaa(incident, places, rulings) if incident is not None else None,
         exports=exports(context, places), technical_file=technical_file(context, evidence),
         limits=limits(inputs, places, promised))
 
 
 def limits(inputs: Inputs, places: Sequence[Cell], promised: Sequence[Ceiling]) -> tuple[str, ...]:
     """What these numbers cannot establish, one sentence each, from what was and was not given."""
-    metrics = {item.metric for item in inputs.evidence}
+    said = [*_of_evidence(inputs, places, promised), *_of_facts(inputs)]
+    return tuple(sentence for sentence, holds in said if holds)
+
+
+def _of_evidence(inputs: Inputs, places: Sequence[Cell],
+                 promised: Sequence[Ceiling]) -> list[tuple[str, bool]]:
+    context, evidence = inputs.context, inputs.evidence
+    metrics = {item.metric for item in evidence}
+    data = dict.fromkeys(item.data for item in evidence)
+    counted = dict.fromkeys(
+        f"{i.defence}, epsilon {i.guarantee.epsilon:.3g} for a {i.guarantee.unit}"
+        if i.guarantee else i.defence for i in evidence if i.defence in context.defences)
     untested = [f"{cell.artefact}, {cell.role}: {criterion}" for cell in places
                 for criterion in CRITERIA if cell.statuses[criterion] == "not tested"]
-    context = inputs.context
-    said = [
+    return [
         ("Attacks get better: a finding holds for the attacks that were run, not for all.", True),
         ("A rate says nothing about whether an attacker has, or lawfully gets, what the attack "
          "needs besides.", bool(metrics - {"similarity"})),
         ("A membership attack presupposes that the attacker holds the record; it does not name "
          "anybody.", bool(metrics & {"true positive rate", "AUC"})),
+        ("The draft guidelines count membership inference as inference (02/2026 paragraph 79); "
+         "here it stands under isolation.", bool(metrics & {"true positive rate", "AUC"})),
         ("Similarity of images does not tell whether a person can be identified.",
          "similarity" in metrics),
-        ("Some evidence was measured on synthetic data; how it carries over is not known.",
-         any(item.synthetic for item in inputs.evidence)),
+        ("Measured on: " + "; ".join(data) + ". How it carries over to the people and the training "
+         "of this processing is not known.", bool(data)),
+        ("Some evidence was measured on synthetic data.", any(i.synthetic for i in evidence)),
+        ("A defence is matched by its name: that it is in force as it was measured ("
+         + "; ".join(counted) + ") is not checked.", bool(counted)),
         ("A guarantee bounds the influence of one unit. It does not cover relatives or facts about "
          "a whole hospital.", bool(promised)),
         ("More was measured than a stated guarantee allows: find out which is wrong before "
          "relying on either.", any(c.exceeded for c in promised)),
+        ("Not tested: " + "; ".join(untested) + ".", bool(untested)),
+        ("Nothing was measured.", not evidence),
+    ]
+
+
+def _of_facts(inputs: Inputs) -> list[tuple[str, bool]]:
+    context, incident = inputs.context, inputs.incident
+    return [
         ("Genetic data also tell about relatives, who are not among the people considered.",
          "genetic" in context.categories and not context.relatives_considered),
         ("Secure aggregation hides single updates from the server. It does not hide what the sum "
@@ -167,9 +194,11 @@ def limits(inputs: Inputs, places: Sequence[Cell], promised: Sequence[Ceiling]) 
         ("In the United Kingdom the articles are those of the UK GDPR; EDPB guidance and the EHDS "
          "do not apply there.", "UK" in context.jurisdictions),
         ("The incident was not put to the HIPAA tree: the facts it asks for are not given.",
-         inputs.incident is not None and inputs.incident.us is None
-         and "US" in context.jurisdictions),
-        ("Not tested: " + "; ".join(untested) + ".", bool(untested)),
-        ("Nothing was measured.", not inputs.evidence),
+         incident is not None and incident.us is None and "US" in context.jurisdictions),
+        ("Nobody signed the answers about the incident, some of which are conclusions of law.",
+         incident is not None and incident.signed is None),
+        (f"The AI Act's duties for devices apply from {law.AI_ACT_DEVICES}; until then its list is "
+         "a rehearsal.", context.medical_device and context.assessed_on < law.AI_ACT_DEVICES),
+        ("What is called a draft binds nobody. Read second-hand: " + ", ".join(law.SECOND_HAND)
+         + ". From memory: " + ", ".join(law.FROM_MEMORY) + ".", True),
     ]
-    return tuple(sentence for sentence, holds in said if holds)

@@ -24,7 +24,7 @@ class Export(Value):
     reason: str
     decided_by: str
     applies_from: date
-    in_force: bool
+    applies: bool
 
 
 class Entry(Value):
@@ -46,7 +46,7 @@ def exports(context: Context, cells: Sequence[Cell]) -> tuple[Export, ...]:
                  for artefact in dict.fromkeys(context.exports))
 
 
-def _export(artefact: Artefact, here: Sequence[Cell], start: date, in_force: bool) -> Export:
+def _export(artefact: Artefact, here: Sequence[Cell], start: date, applies: bool) -> Export:
     statuses = [status for cell in here for status in cell.statuses.values()]
     if FURTHER in statuses:
         outcome, reason, by = "hold back", "a criterion is not met", "EHDS 61(4)"
@@ -60,7 +60,7 @@ def _export(artefact: Artefact, here: Sequence[Cell], start: date, in_force: boo
         outcome, by = "put before the access body", "EHDS 73(2)"
         reason = "no failure was seen on any criterion; the body reviews and decides"
     return Export(artefact=artefact, outcome=outcome, reason=reason, decided_by=by,
-                  applies_from=start, in_force=in_force)
+                  applies_from=start, applies=applies)
 
 
 def technical_file(context: Context, evidence: Sequence[EvidenceItem]) -> tuple[Entry, ...]:
@@ -74,7 +74,8 @@ def technical_file(context: Context, evidence: Sequence[EvidenceItem]) -> tuple[
         Entry(provision="AI Act 15(5)", asks="resilience against confidentiality attacks",
               evidence=tuple(name for names in by_class.values() for name in names),
               missing=tuple(attack for attack, names in by_class.items() if not names)),
-        Entry(provision="AI Act 10", asks="data governance: what the attacks were measured on",
+        Entry(provision="AI Act 10",
+              asks="data governance; here only what the attacks were measured on",
               evidence=real, missing=() if real else ("a measurement on real data",)),
         Entry(provision="AI Act Annex IV", asks="the measures, their tests and their limits",
               evidence=tuple(item.id for item in evidence if item.defence is not None),

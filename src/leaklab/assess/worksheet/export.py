@@ -90,7 +90,9 @@ def breach_facts(assessment: Assessment) -> dict[str, str | None]:
         raise ValueError("assessment: no incident given, expected one")
     here = [i for i in assessment.inputs.evidence if i.artefact == incident.artefact]
     seen = [f"{item.statement} {item.value:.3g} ({item.interval[0]:.3g} to "
-            f"{item.interval[1]:.3g}), without it {item.baseline:.3g} [{item.id}]" for item in here]
+            f"{item.interval[1]:.3g}), without it {item.baseline:.3g} [{item.id}"
+            + (f", under {item.defence}]" if item.defence else "]") for item in here]
+    signed = incident.signed
     return {
         "33(3)(a) nature of the breach": incident.what,
         "33(3)(a) categories of people": ", ".join(context.subjects),
@@ -103,6 +105,8 @@ def breach_facts(assessment: Assessment) -> dict[str, str | None]:
         "33(3)(d) measures taken or proposed": None,
         "33(3)(d) defences in force": ", ".join(context.defences) or "none",
         "33(1) aware at": incident.aware_at.isoformat(),
+        "answers signed by": f"{signed.name}, {signed.capacity}, {signed.on}" if signed else
+                             "nobody",
         "controllers": ", ".join(context.controllers),
         "processors": ", ".join(context.processors) or "none",
     }

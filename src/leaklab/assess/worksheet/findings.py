@@ -117,10 +117,11 @@ def upper_limit(item: EvidenceItem) -> float:
 
     From counts, the exact one-sided limit, in which one person counts once: trials beyond the
     number of different people add none. An interval that is wider than the exact one, for trials
-    that hang together, is taken at its word.
+    that hang together, is taken at its word. One without counts and without a width excludes
+    nothing: runs that all agree give it, be they two.
     """
     if item.hits is None:
-        return item.interval[1]
+        return item.interval[1] if item.interval[0] < item.interval[1] else 1.0
     n = min(item.trials, item.people or item.trials)
     hits = item.hits * n / item.trials
     exact = 1.0 if hits >= n else float(stats.beta.isf(1 - LEVEL, hits + 1, n - hits))
@@ -141,8 +142,8 @@ def gate(artefact: Artefact, role: Role, contributors: int | None) -> tuple[Gate
         number = contributors or "too few or unknown"
         return (PRESUMED, f"a {artefact} of hospitals, number: {number}; whoever knows one part "
                 "can subtract it and may hold the update of another", law.RECIPIENT)
-    return (OPEN, "mixed from several hospitals: decided on the evidence for this artefact",
-            law.MODEL)
+    return (OPEN, "mixed from several hospitals: judged case by case, with the evidence for this "
+            "artefact", law.MODEL if artefact == "released model" else law.AGGREGATE)
 
 
 def finding(item: EvidenceItem, appetite: Appetite) -> Finding:
@@ -174,12 +175,12 @@ def _status(item: EvidenceItem, excess: tuple[float, float], open_: float | None
 
 
 def ceiling(item: EvidenceItem) -> Ceiling | None:
-    """What the guarantee allows at the item's false positive rate; ``None`` where there is none.
+    """What the guarantee allows of the item's true positive rate; ``None`` for other metrics.
 
     To exchange two units is to remove one and add one: twice epsilon, or twice mu.
     """
     promise = item.guarantee
-    if promise is None or item.fpr is None:
+    if promise is None or item.metric != "true positive rate":
         return None
     applies = promise.unit == item.unit
     epsilon, delta, mu = promise.epsilon, promise.delta, promise.mu

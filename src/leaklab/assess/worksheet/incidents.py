@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Literal
 
 from leaklab.assess.worksheet import law
-from leaklab.assess.worksheet.findings import OPEN, Cell, gate
+from leaklab.assess.worksheet.findings import FURTHER, OPEN, Cell, gate
 from leaklab.assess.worksheet.inputs import Incident, Question, UsIncident, Value
 from leaklab.assess.worksheet.judging import Ruling
 
@@ -32,10 +31,6 @@ class Path(Value):
     decided_by: str
 
 
-GdprOutcome = Literal["not personal data", "no breach of security", "document only",
-                      "notify authority", "notify authority and people"]
-
-
 def gdpr(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -> Path:
     """Personal data? A breach of security? A risk? A high one? GDPR 4(12), 33, 34."""
     register = Duty(what="document the breach", due=None, by="GDPR 33(5)")
@@ -46,8 +41,8 @@ def gdpr(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -
     steps = [f"{holds}; the controller keeps the records, and its view counts: {law.SENDER}"]
     if incident.security_breach is False:
         return _path("no breach of security", "GDPR 4(12)", [
-            *steps, "security was not breached: test lawfulness instead, GDPR 5(1)(b), 6, 28(10) "
-            "and 32"], [Duty(what="document why it is none", due=None, by="GDPR 5(2)")])
+            *steps, "security was not breached, as filled in: test lawfulness instead, "
+            "GDPR 5(1)(b), 6, 28(10) and 32"], [Duty(what="document why it is none", due=None, by="GDPR 5(2)")])
     steps.append("a breach of security" if incident.security_breach else
                  "whether security was breached is not established: taken as yes")
     if _carried("risk unlikely", incident, rulings):
@@ -71,28 +66,31 @@ def gdpr(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -
                  [*steps, "nobody has shown that the risk is not high"], duties)
 
 
-def hipaa(incident: Incident, rulings: Sequence[Ruling]) -> Path | None:
+def hipaa(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -> Path | None:
     """45 CFR 164.402: outside, permitted, secured, excluded, low probability, or notice."""
     us = incident.us
     if us is None:
         return None
+    read = any(FURTHER in c.statuses.values() for c in cells if c.artefact == incident.artefact)
     if us.entity == "neither":
         return _path("outside HIPAA", "45 CFR 160.103", [
             "neither a covered entity nor a business associate: test 16 CFR 318, state law and "
             "contract"])
-    if us.meets_164_514:
+    if us.meets_164_514 and not read:
         return _path("not protected health information", "45 CFR 164.514(a)", [
-            "a human has documented that it meets 164.514(a) and (b)"])
+            "it meets 164.514(a) and (b), as filled in"])
     if us.permitted:
         return _path("no breach", "45 CFR 164.402", [
-            "a use or disclosure that the Privacy Rule permits; what it showed goes into the risk "
-            "analysis, 164.308(a)(1)"])
+            "a use or disclosure that the Privacy Rule permits, as filled in; what it showed goes "
+            "into the risk analysis, 164.308(a)(1)"])
     if us.secured:
-        return _path("no notice", "45 CFR 164.402", ["not unsecured protected health information"])
+        return _path("no notice", "45 CFR 164.402", ["secured, as filled in"])
     if us.exception is not None:
         return _path("excluded", f"45 CFR 164.402(1){us.exception}", [
-            "an exclusion applies and is documented; burden of proof: 164.414(b)"])
+            "an exclusion applies, as filled in; burden of proof: 164.414(b)"])
     steps = ["presumed a breach; burden of proof: 164.414(b)"]
+    if us.meets_164_514:
+        steps.insert(0, "filled in as meeting 164.514, and the evidence speaks against it")
     if _carried("low probability of compromise", incident, rulings):
         return _path("no notice, documented", "45 CFR 164.402(2)", [
             *steps, "a low probability of compromise is demonstrated and signed"])

@@ -80,6 +80,9 @@ class Group(Value):
     @model_validator(mode="after")
     def _ordered(self):
         _check_interval("worst_group.interval", self.interval, self.value)
+        if self.interval[0] == self.interval[1]:
+            raise ValueError(f"worst_group.interval: {self.interval} given, expected one with a "
+                             "width, as any number of people leaves it")
         return self
 
 
@@ -144,6 +147,9 @@ class EvidenceItem(Value):
             if self.baseline < self.fpr:
                 raise ValueError(f"baseline: {self.baseline} given, expected at least the false "
                                  f"positive rate {self.fpr}, which a coin reaches")
+        if self.worst_group is not None and self.worst_group.value < self.value:
+            raise ValueError(f"worst_group: a rate of {self.worst_group.value} given, expected at "
+                             f"least that of all people, {self.value}")
         self._check_counts()
         return self
 
@@ -274,6 +280,8 @@ class Incident(Value):
         processor that misuses what it was given need not be; ``None`` is not established.
     unintelligible
         Whether what was taken is encrypted and the keys are not.
+    signed
+        Who answers for these answers, some of which are conclusions of law.
     """
 
     what: Text
@@ -284,6 +292,7 @@ class Incident(Value):
     people: Count | None = None
     aware_at: AwareDatetime
     us: UsIncident | None = None
+    signed: Signature | None = None
 
 
 Question = Literal["insignificant", "not personal data", "risk unlikely", "no high risk",

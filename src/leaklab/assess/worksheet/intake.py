@@ -26,7 +26,8 @@ ARTEFACT_OF: dict[str, Artefact] = {
 """The artefact behind each observer of the studies, where there is one answer."""
 
 BEHIND_SUMS = "secure aggregation"
-UNITS = {"note": "record", "record": "record", "patient": "patient", "hospital": "hospital"}
+UNITS = {"note": "record", "record": "record", "patient": "patient",
+         "person": "patient", "hospital": "hospital"}
 
 
 def from_evidence(
@@ -38,10 +39,12 @@ def from_evidence(
 
     The artefact follows from the observer unless given. A measurement behind secure aggregation
     counts as one under that defence. Where the setting names an epsilon and a delta, so does the
-    item. ``baseline`` stands in only where the record has none. ``exchange`` is that of the item.
+    item; the record names one unit, which is taken for both. ``baseline`` stands in only where the
+    record has none. ``exchange`` is that of the item.
 
     Raises ``ValueError`` where the record has no observer or baseline and none is given, has a
-    baseline and another is given, or is no evidence about an attack.
+    baseline and another is given, is no evidence about an attack, or holds a guarantee for a unit
+    that the worksheet does not know.
     """
     if recorded.view is None:
         raise ValueError(f"recorded: {recorded.name!r} given, expected evidence about an attack: "
@@ -83,9 +86,12 @@ def _guarantee(recorded: Evidence) -> Guarantee | None:
     setting = recorded.setting
     if recorded.defence is None or not {"epsilon", "delta"} <= setting.keys():
         return None
+    if recorded.privacy_unit not in UNITS:
+        raise ValueError(f"recorded: a guarantee for {recorded.privacy_unit!r} given, expected one "
+                         f"of {sorted(UNITS)}")
     return Guarantee(epsilon=float(setting["epsilon"]), delta=float(setting["delta"]),
                      mu=float(setting["mu"]) if setting.get("mu") else None,
-                     unit=UNITS.get(recorded.privacy_unit, "record"),
+                     unit=UNITS[recorded.privacy_unit],
                      accountant=str(setting.get("accountant") or (
                          "Gaussian differential privacy, over all releases" if setting.get("mu")
                          else "not recorded")))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from leaklab.assess.worksheet import law
 from leaklab.assess.worksheet.findings import (
     CRITERIA,
-    FURTHER,
     NONE_SEEN,
     STATUSES,
     TOO_FEW,
@@ -69,7 +68,10 @@ def rule(judgement: Judgement, bench: Bench) -> Ruling:
                    "measured"]
         decided_by = law.PROCESSOR
     else:
-        against = {"insignificant": _against_insignificant, "not personal data": _against_criteria,
+        if judgement.question == "insignificant" and judgement.artefact != "released model":
+            decided_by = law.EVERYBODY
+        against = {"insignificant": _against_insignificant,
+                   "not personal data": _against_insignificant,
                    "risk unlikely": _against_unlikely, "no high risk": _against_no_high_risk,
                    "low probability of compromise": _against_low_probability}
         reasons = against[judgement.question](judgement, bench)
@@ -82,7 +84,8 @@ def _against_criteria(judgement: Judgement, bench: Bench) -> list[str]:
     cell = bench.cell(judgement)
     if cell is None:
         return [f"nothing was measured on this artefact from the {judgement.role}"]
-    found = {f.evidence: f for f in bench.findings if f.evidence in _ids(judgement, bench)}
+    ids = {item.id for item in _items(judgement, bench)}
+    found = {f.evidence: f for f in bench.findings if f.evidence in ids}
     short = []
     for criterion, status in cell.statuses.items():
         if status == NONE_SEEN:
@@ -95,8 +98,8 @@ def _against_criteria(judgement: Judgement, bench: Bench) -> list[str]:
 
 def _against_insignificant(judgement: Judgement, bench: Bench) -> list[str]:
     reasons = _against_criteria(judgement, bench)
-    for item in bench.evidence:
-        if item.id not in _ids(judgement, bench) or item.metric == "similarity":
+    for item in _items(judgement, bench):
+        if item.metric == "similarity":
             continue
         group = item.worst_group
         if group is None:
@@ -118,14 +121,17 @@ def _against_unlikely(judgement: Judgement, bench: Bench) -> list[str]:
 def _against_no_high_risk(judgement: Judgement, bench: Bench) -> list[str]:
     if bench.incident is not None and bench.incident.unintelligible:
         return []
+    untested = [f"{criterion}: {status}" for criterion, status in _gravest(judgement, bench).items()
+                if status == UNTESTED]
     items = [item for item in bench.evidence if item.artefact == judgement.artefact]
     level = residual_likelihood(items, {f.evidence: f.not_excluded for f in bench.findings},
                                 bench.context.defences, bench.appetite.likelihood_cuts)
     if level is None:
-        return ["no rate was measured on this artefact, in anybody's hands"]
+        return ["no rate was measured on this artefact, in anybody's hands", *untested]
     severity = bench.context.severity.level
-    return [f"the risk from this artefact is high: severity {severity}, likelihood {level}"
+    high = [f"the risk from this artefact is high: severity {severity}, likelihood {level}"
             ] if grade(severity, level) == "high" else []
+    return [*high, *untested]
 
 
 def _against_low_probability(judgement: Judgement, bench: Bench) -> list[str]:
@@ -138,9 +144,10 @@ def _against_low_probability(judgement: Judgement, bench: Bench) -> list[str]:
         reasons.append("factor (iii): whether it was acquired or viewed is not established")
     if factors.mitigation is None:
         reasons.append("factor (iv): no mitigation is recorded")
-    if factors.acquired and FURTHER in _gravest(judgement, bench).values():
-        reasons.append("factors (i) and (iii): it was acquired, and records were found in it by "
-                       "the attacks that were measured")
+    if factors.acquired:
+        reasons += [f"factors (i) and (iii): it was acquired; {criterion}: {status}"
+                    for criterion, status in _gravest(judgement, bench).items()
+                    if status != NONE_SEEN]
     return reasons
 
 
@@ -151,14 +158,15 @@ def _gravest(judgement: Judgement, bench: Bench) -> dict[Criterion, Status]:
                            default=UNTESTED) for criterion in CRITERIA}
 
 
-def _ids(judgement: Judgement, bench: Bench) -> set[str]:
-    return {item.id for item in bench.evidence
-            if (item.artefact, item.role) == (judgement.artefact, judgement.role)}
+def _items(judgement: Judgement, bench: Bench) -> list[EvidenceItem]:
+    return [item for item in bench.evidence
+            if (item.artefact, item.role) == (judgement.artefact, judgement.role)]
 
 
 def _trials(found: Finding, bench: Bench) -> str:
     if found.status != TOO_FEW or found.not_excluded is None:
         return ""
     item = next(item for item in bench.evidence if item.id == found.evidence)
-    has = "no counts are given" if item.trials is None else f"it has {item.trials}"
-    return f"; {found.trials_needed} trials without a hit would do, {has}"
+    has = "no counts are given" if item.trials is None else f"it has {item.trials}" + (
+        f" on {item.people} people" if item.people and item.people < item.trials else "")
+    return f"; {found.trials_needed} trials on as many people without a hit would do, {has}"

@@ -30,5 +30,11 @@ PROCESSOR = "draft EDPB Guidelines 02/2026 paragraph 15"
 SENDER = "EDPS v SRB (C-413/23 P) paragraph 76"
 RECIPIENT = "EDPS v SRB (C-413/23 P) paragraphs 77 and 85"
 MODEL = "EDPB Opinion 28/2024 paragraphs 34 and 43"
+AGGREGATE = "draft EDPB Guidelines 02/2026 paragraphs 17 and 77"
 CRITERIA = "draft EDPB Guidelines 02/2026 section 3.4"
 INSIGNIFICANT = "EDPB Opinion 28/2024 paragraph 43"
+EVERYBODY = "draft EDPB Guidelines 02/2026 paragraph 36"
+
+SECOND_HAND = ("EDPS v SRB paragraph 76", "45 CFR 164.414")
+FROM_MEMORY = ("WP 248", "AI Act 10 and Annex IV", "45 CFR 160.103")
+"""What the law pages mark so, of what is printed here."""

@@ -13,7 +13,6 @@ from typing import Literal
 
 from leaklab.assess.worksheet.findings import Finding
 from leaklab.assess.worksheet.inputs import (
-    CRITERION,
     Appetite,
     Context,
     EvidenceItem,
@@ -91,12 +90,14 @@ def residual_likelihood(items: Sequence[EvidenceItem], open_: Mapping[str, float
     """Under the ``defences`` in force where measured so, else without any.
 
     ``open_`` is what the trials of each item leave possible. A defence stands in for its absence
-    only on the same artefact and criterion; a sum under secure aggregation, for the update.
+    only on the same artefact and metric; a sum under secure aggregation, for the update that the
+    server no longer gets. Others, who may have the update from elsewhere, keep it.
     """
     defended: dict[tuple, list[float]] = {}
     bare: dict[tuple, list[float]] = {}
     for item in items:
-        place = ("update" if item.artefact == "sum" else item.artefact, CRITERION[item.metric])
+        summed = item.artefact == "sum" and item.role in ("processor", "independent recipient")
+        place = ("update" if summed else item.artefact, item.metric, item.fpr)
         side = bare if item.defence is None else defended if item.defence in defences else None
         if side is not None and open_[item.id] is not None:
             side.setdefault(place, []).append(open_[item.id])
