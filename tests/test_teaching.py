@@ -484,6 +484,27 @@ WRONG = {
         "yes counts only": lambda s, f, n, w: solutions.beacon_evidence(s[s], f[s], n, w),
         "the other way round": lambda s, f, n, w: -solutions.beacon_evidence(s, f, n, w),
     },
+    "excluded_rate": {
+        "rule of three": lambda n, level: 3 / n,
+        "level the other way round": lambda n, level: 1 - level ** (1 / n),
+        "two-sided": lambda n, level: 1 - ((1 - level) / 2) ** (1 / n),
+        "of a hit in each": lambda n, level: (1 - level) ** (1 / n),
+    },
+    "finding": {
+        "the estimate": lambda low, high, b, t: 2 if (low + high) / 2 > b else 1 * (high - b > t),
+        "touching counts": lambda low, high, b, t: 2 if low >= b else 1 * (high - b > t),
+        "no power": lambda low, high, b, t: 2 if low > b else 0,
+        "no baseline": lambda low, high, b, t: 2 if low > 0 else 1 * (high > t),
+        "only beyond what is tolerated": lambda low, high, b, t:
+            2 if low - b > t else 1 * (high - b > t),
+    },
+    "told": {
+        "one limit for both": lambda people, state: [True, state >= 500, people >= 500],
+        "the other one": lambda people, state: [True, state > 500, people > 500],
+        "media by all people": lambda people, state: [True, people > 500, people >= 500],
+        "nobody below the limit": lambda people, state: [
+            people >= 500, state > 500, people >= 500],
+    },
     "switch_chance": {
         "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
         "goes on": lambda d, k: math.exp(-400 * d / k),

@@ -45,6 +45,7 @@ from leaklab.teaching.checks.inversion import (
     whole_counts,
     words_in_order,
 )
+from leaklab.teaching.checks.law import excluded_rate, finding, told
 from leaklab.teaching.checks.membership import (
     above_strangers,
     against_others,
@@ -75,7 +76,9 @@ __all__ = [
     "cosine_distance",
     "divide_out",
     "even_out",
+    "excluded_rate",
     "fedprox_gradient",
+    "finding",
     "guess_right",
     "independent_numbers",
     "kalman_update",
@@ -97,6 +100,7 @@ __all__ = [
     "run_cases",
     "snps_needed",
     "switch_chance",
+    "told",
     "total_variation",
     "uplift",
     "weighted_mean",
