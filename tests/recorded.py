@@ -17,6 +17,9 @@ KINDS = {
     "95 % Clopper-Pearson over models": lambda i: proportion_interval(i.successes, i.trials),
     "95 % Korn-Graubard over trials of 4": lambda i: share_interval(i.runs, 4),
     "95 % Korn-Graubard over trials of 1": lambda i: share_interval(i.runs, 1),
+    "95 % Clopper-Pearson over releases": lambda i: proportion_interval(i.successes, i.trials),
+    "95 % corrected resampled t over splits":
+        lambda i: mean_interval(i.runs, test_to_train=0.3 / 0.7),
     "smallest and largest trial": lambda i: (min(i.runs), max(i.runs)),
 }
 

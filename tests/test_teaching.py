@@ -484,6 +484,22 @@ WRONG = {
         "yes counts only": lambda s, f, n, w: solutions.beacon_evidence(s[s], f[s], n, w),
         "the other way round": lambda s, f, n, w: -solutions.beacon_evidence(s, f, n, w),
     },
+    "own_noise": {
+        "shares added as they are": lambda mu, t, k, c: math.sqrt(t) / mu / (k - c),
+        "all counted on": lambda mu, t, k, c: math.sqrt(t / k) / mu,
+        "releases for free": lambda mu, t, k, c: 1 / math.sqrt(k - c) / mu,
+        "releases added as they are": lambda mu, t, k, c: t / math.sqrt(k - c) / mu,
+        "more privacy with less noise": lambda mu, t, k, c: math.sqrt(t / (k - c)) * mu,
+    },
+    "cheapest_that_holds": {
+        "most private": lambda e, a, p: min(range(len(e)), key=lambda k: e[k]),
+        "most accurate": lambda e, a, p: max(range(len(e)), key=lambda k: a[k]),
+        "first that holds": lambda e, a, p: next((k for k in range(len(e)) if e[k] <= p), -1),
+        "strictly below": lambda e, a, p: max((k for k in range(len(e)) if e[k] < p),
+                                              key=lambda k: a[k], default=-1),
+        "nothing said": lambda e, a, p: max((k for k in range(len(e)) if e[k] <= p),
+                                            key=lambda k: a[k], default=0),
+    },
 }
 
 

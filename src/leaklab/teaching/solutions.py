@@ -229,3 +229,14 @@ def beacon_evidence(said, frequencies, people, mismatch):
     member = mismatch * (1 - frequencies) ** (2 * (people - 1))  # nor do others, and a wrong call
     yes, no = (1 - member) / (1 - stranger), member / stranger
     return torch.where(said, yes, no).log().sum()
+
+
+def own_noise(mu, releases, hospitals, colluding):
+    """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
+    return math.sqrt(releases / (hospitals - colluding)) / mu
+
+
+def cheapest_that_holds(exposures, accuracies, promise):
+    """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
+    able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
+    return max(able, key=lambda k: accuracies[k]) if able else -1

@@ -5,6 +5,7 @@ or raises ``AssertionError`` that shows the case which failed.
 """
 
 from leaklab.teaching.checks.cases import Case, run_cases
+from leaklab.teaching.checks.defences import cheapest_that_holds, own_noise
 from leaklab.teaching.checks.foundations import (
     bytes_per_round,
     class_share,
@@ -58,6 +59,7 @@ __all__ = [
     "break_even",
     "bytes_per_round",
     "certainty",
+    "cheapest_that_holds",
     "class_share",
     "cosine_distance",
     "divide_out",
@@ -73,6 +75,7 @@ __all__ = [
     "neighbours",
     "other_hospital",
     "outside_span",
+    "own_noise",
     "owner_chance",
     "reconstruction_bound",
     "rest_of",
