@@ -45,6 +45,14 @@ GROUPS = {name: [item(0.7 + mu / 10, epsilon=3 * mu, mu=mu) for mu in MUS] for n
 ENDS = {"free": item(0.95), "alone": item(0.6)}
 
 
+def test_a_chart_of_bounds_draws_values_ceilings_and_the_guess():
+    ax = layers.bound_chart([item(0.5, noise=1.0, ceiling=0.8), item(0.3, noise=2.0, ceiling=0.4)],
+                            x="noise", xlabel="noise", ylabel="named", title="t")
+    drawn = [list(map(float, line.get_ydata())) for line in ax.get_lines()]
+    assert [0.8, 0.4] in drawn and [0.5, 0.3] in drawn and [0.2, 0.2] in drawn
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2"]
+
+
 def test_the_frontier_draws_both_ends_and_every_value():
     ax = layers.frontier_chart(GROUPS, ENDS, title="t", ylabel="accuracy")
     drawn = [line.get_ydata() for line in ax.get_lines()]

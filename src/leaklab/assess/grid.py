@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from leaklab import evidence
+from leaklab import recorded as package
 from leaklab.evidence import Evidence
 
 OBSERVERS = {
@@ -106,7 +107,7 @@ def recorded(folder=None) -> dict[str, dict[str, Evidence]]:
 
     From the package, or from ``folder``.
     """
-    files = (folder or resources.files("leaklab") / "recorded").iterdir()
+    files = (folder or resources.files(package)).iterdir()
     stems = sorted(file.name.removesuffix(".json") for file in files
                    if file.name.endswith(".json") and file.name[0] != ".")
     return {stem: evidence.load(stem, folder) for stem in stems}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -74,11 +75,33 @@ def _box(ax: Axes, x: int, y: int, colour: object, hatch: str | None = None) -> 
 
 def _matrix_axes(ax: Axes, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), title=title)
-    ax.set_xticks(range(len(columns)), columns)
+    ax.set_xticks(range(len(columns)), [textwrap.fill(name, 13) for name in columns])
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
+
+
+def bound_chart(
+    items: Sequence[Evidence], *, x: str, xlabel: str, ylabel: str, title: str
+) -> Axes:
+    """Recorded shares against one of their settings, below their ceilings and above a guess.
+
+    ``x`` names the setting on the axis, logarithmic; the setting ``ceiling`` is the bound.
+    """
+    _, ax = plt.subplots(figsize=(6, 3.6))
+    places = [item.setting[x] for item in items]
+    values = np.array([item.value for item in items])
+    low, high = np.array([item.interval for item in items]).T
+    ax.plot(places, [item.setting["ceiling"] for item in items], ":", color="0.2", marker="v",
+            label="bound, any attack")
+    ax.errorbar(places, values, yerr=(values - low, high - values), capsize=3, label="best attack")
+    ax.axhline(items[0].baseline, color="0.35", linestyle="--", marker="", label="guess")
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.set_xticks(places, [f"{place:g}" for place in places])
+    ax.minorticks_off()
+    ax.legend()
+    return ax
 
 
 def frontier_chart(
