@@ -77,13 +77,14 @@ ATTACKS = {
 class Cell:
     """What was measured of one attack, observer and defence.
 
-    best
-        The recorded item that lies farthest from its guess.
+    best, least
+        The recorded items that lie farthest from their guess, and least far.
     above, settings
         In how many settings the interval lies above the guess, of how many.
     """
 
     best: Evidence
+    least: Evidence
     above: int
     settings: int
 
@@ -133,7 +134,8 @@ def grid(
             seen = [item for item in items if set(_views(item)) & set(views)]
             if seen:
                 above = sum(item.interval[0] > item.baseline for item in seen)
-                table[row][column] = Cell(max(seen, key=advantage), above, len(seen))
+                table[row][column] = Cell(max(seen, key=advantage), min(seen, key=advantage),
+                                          above, len(seen))
     return table
 
 

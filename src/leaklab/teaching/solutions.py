@@ -240,3 +240,21 @@ def cheapest_that_holds(exposures, accuracies, promise):
     """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
     able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
     return max(able, key=lambda k: accuracies[k]) if able else -1
+
+
+def switch_chance(centimorgans, haplotypes):
+    """How likely the copying starts anew between two SNPs."""
+    from math import exp
+
+    return 1 - exp(-4 * 10_000 * centimorgans / 100 / haplotypes)
+
+
+def carriers_right(guess, truth):
+    """Non-reference concordance."""
+    counted = (guess > 0) | (truth > 0)
+    return (guess == truth)[counted].float().mean()
+
+
+def kinship_of(ancestors, up, down):
+    """Each ancestor's two copies are one chance in two the same, then halved a generation."""
+    return ancestors * 0.5 ** (up + down + 1)

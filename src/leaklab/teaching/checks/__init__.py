@@ -14,7 +14,14 @@ from leaklab.teaching.checks.foundations import (
     other_hospital,
     weighted_mean,
 )
-from leaklab.teaching.checks.genomes import beacon_evidence, snps_needed, worth
+from leaklab.teaching.checks.genomes import (
+    beacon_evidence,
+    carriers_right,
+    kinship_of,
+    snps_needed,
+    switch_chance,
+    worth,
+)
 from leaklab.teaching.checks.inversion import (
     agreement,
     alarm_bound,
@@ -58,6 +65,7 @@ __all__ = [
     "bins_needed",
     "break_even",
     "bytes_per_round",
+    "carriers_right",
     "certainty",
     "cheapest_that_holds",
     "class_share",
@@ -67,6 +75,7 @@ __all__ = [
     "fedprox_gradient",
     "independent_numbers",
     "kalman_update",
+    "kinship_of",
     "leak_shown",
     "mean_gradient",
     "most_fitting",
@@ -82,6 +91,7 @@ __all__ = [
     "rounds_together",
     "run_cases",
     "snps_needed",
+    "switch_chance",
     "total_variation",
     "uplift",
     "weighted_mean",
