@@ -2,8 +2,9 @@
 
 ``{leaklab-matrix}`` draws it, ``{leaklab-matrix-table}`` writes it out, with ``:defences:`` what
 was measured under a defence, ``{leaklab-questions}`` and ``{leaklab-observers}`` say what rows and
-columns mean in law. ``matrix.csv`` is written beside the built page. No number is typed: the
-mapping is ``book/matrix.yml``, the cells are :mod:`leaklab.assess.grid`.
+columns mean in law, and the role ``{leaklab-csv}`` leads to ``matrix.csv``, which is written
+beside the built page. No number is typed: the mapping is ``book/matrix.yml``, the cells are those
+of :mod:`leaklab.assess.grid`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import io
 import re
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +25,7 @@ import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from leaklab.assess import grid
 from leaklab.evidence import Evidence
@@ -164,7 +166,8 @@ def defended(cells: list[Row]) -> str:
         if row.defence != NONE and row.cell:
             ends = [f"{_strength(item)}{_estimate(item)}"
                     for item in (row.cell.best, row.cell.least)]
-            lines.append(f"| {row.defence} | {_led(row.attack, row.study)}; {row.observer} | "
+            defence = row.defence.removesuffix(", multiplier")
+            lines.append(f"| {defence} | {_led(row.attack, row.study)}; {row.observer} | "
                          f"{ends[0]} | {ends[1] if row.cell.settings > 1 else '–'} | "
                          f"{row.cell.above} of {row.cell.settings} |")
     return "\n".join(lines)
@@ -238,8 +241,9 @@ class Picture(Directive):
             page = re.search(r"\(/(.+)\.ipynb\)", measured.lab(study))
             return page and self.env.app.builder.get_relative_uri(self.env.docname, page[1])
 
-        drawn = matrix_picture.draw(self.cells(), load(), address)
-        return [nodes.raw("", drawn, format="html")]
+        cells = self.cells()
+        return [nodes.raw("", matrix_picture.draw(cells, load(), address), format="html"),
+                nodes.paragraph("", matrix_picture.summary(cells))]
 
 
 class Table(Directive):
@@ -269,6 +273,14 @@ class Observers(Directive):
         return self.parse_text_to_nodes(observers())
 
 
+class Download(SphinxRole):
+    """A link to the CSV, which lies beside the page."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        link = f'<a href="{CSV}" download>{escape(self.text)}</a>'
+        return [nodes.raw("", link, format="html")], []
+
+
 def write_csv(app: Sphinx, exception: Exception | None) -> None:
     """Put the CSV beside the page."""
     target = Path(app.outdir, f"{PAGE}.html").with_name(CSV)
@@ -281,5 +293,6 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.add_directive("leaklab-matrix-table", Table)
     app.add_directive("leaklab-questions", Questions)
     app.add_directive("leaklab-observers", Observers)
+    app.add_role("leaklab-csv", Download())
     app.connect("build-finished", write_csv)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

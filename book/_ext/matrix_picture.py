@@ -50,11 +50,12 @@ def draw(cells: Sequence, data: dict, address: Callable[[str], str | None] | Non
             parts += [_cell(_left(x), y + NAME, found.cell) for x, found in enumerate(row)]
             y += NAME + CELL + GAP
         y += 10 if mine else 0
-    return _svg(parts, y, f"Matrix of {len(plain)} attacks and {len(data['observers'])} observers")
+    return _svg(parts, y, f"Matrix of {len(plain)} attacks and {len(data['observers'])} "
+                f"observers. {summary(cells)}")
 
 
 def summary(cells: Sequence) -> str:
-    """The picture in words, for those who do not see it: which cells are not empty."""
+    """The picture in a sentence: how many cells were measured, and how many stand above a guess."""
     plain = [row for seen in matrix.undefended(cells).values() for row in seen.values()]
     found = [row for row in plain if row.cell]
     above = [row for row in found if row.cell.above]
@@ -97,8 +98,9 @@ def _cell(x: float, y: float, cell: object) -> str:
         return (f'<g><title>not measured</title><rect class="empty" {place}/>'
                 + _text(middle, base + 6, "–", "column") + "</g>")
     kind = "shown" if cell.above else "unshown"
-    often = f"{cell.above} of {cell.settings}"
-    said = f"{measured.estimate(cell.best)}; above the guess in {often}"
+    often = f"{cell.above}/{cell.settings}"
+    said = (f"{measured.estimate(cell.best)}; above the guess in {cell.above} of {cell.settings} "
+            "settings")
     return (f'<g><title>{escape(said)}</title><rect class="{kind}" {place} '
             f'fill="{shade(cell.advantage)}"/>'
             + _text(middle, base, f"{100 * cell.advantage:.0f}", "lead")
