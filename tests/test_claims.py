@@ -115,8 +115,12 @@ def test_a_card_holds_the_number_its_interval_and_the_way_on():
     assert "**Wrong.** " in card and card.endswith("\n::::")
     assert "{evidence}`11_membership_across_rounds:privacy_1.0_server_whitened_tpr`" in card
     assert "{cite:t}`ziller2024`; {cite:t}`hayes2023`°" in card
-    assert "noise for ε = 2.9 per record" in card or re.search(r"ε = \d\.\d per record", card)
-    assert "without it: 1.0 % (as many members as others accused)" in card
+    assert re.search(r"noise for ε = \d\.\d per record: ", card)
+    assert "by a guess 1.0 % (as many members as others accused)" in card
+
+
+def test_a_percentage_of_a_claim_is_not_torn_apart():
+    assert "78\N{NO-BREAK SPACE}%" in claims.card(LEDGER[23])
 
 
 def test_the_verdicts_are_counted():

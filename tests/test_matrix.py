@@ -63,6 +63,7 @@ def test_the_mapping_is_complete():
     for question in DATA["questions"].values():
         assert (ROOT / f"book/law/{question['page']}.md").exists()
         assert [law.provision(p) for p in question["law"]]
+        assert len(question["asks"]) < 50  # as wide as the picture
     for column in DATA["observers"].values():
         assert (ROOT / f"book/law/{column['page']}.md").exists()
         assert len(column["short"]) <= 8  # as wide as a cell of the picture

@@ -80,7 +80,7 @@ def _pair(line: str) -> tuple[str, str]:
 def card(claim: Claim) -> str:
     """One claim as Markdown: what is said, the verdict, the numbers and the sources."""
     lines = [f"::::{{div}} claim {claim.verdict.replace(' ', '-')}", f"(claim-{claim.id})=",
-             f"*{claim.id}. {claim.claim}*", "",
+             f"*{claim.id}. {claim.claim}*".replace(" %", "\N{NO-BREAK SPACE}%"), "",
              f"**{claim.verdict.capitalize()}.** {claim.reason}", ""]
     lines += [_measured(label, reference) for label, reference in claim.evidence]
     return "\n".join([*lines, "", *_ways_on(claim), "::::"])
@@ -89,7 +89,7 @@ def card(claim: Claim) -> str:
 def _measured(label: str, reference: str) -> str:
     _, item = measured.find(reference)
     other = measured.without(item)
-    return f"- {label}: {{evidence}}`{reference}`" + (f"; without it: {other}" if other != "–"
+    return f"- {label}: {{evidence}}`{reference}`" + (f"; by a guess {other}" if other != "–"
                                                       else "")
 
 
