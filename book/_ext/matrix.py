@@ -9,137 +9,24 @@ of :mod:`leaklab.assess.grid`.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from dataclasses import dataclass
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import ClassVar
 
-import law
 import matrix_picture
 import measured
-import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
+from matrix_cells import FILE, NONE, UNMEASURED, Row, as_csv, ends, load, rows, strength, undefended
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from leaklab.assess import grid
 from leaklab.evidence import Evidence
 
-FILE = Path(__file__).resolve().parents[1] / "matrix.yml"
 PAGE = "book/matrix"
 CSV = "matrix.csv"
-NONE, UNMEASURED = "none", "not measured"
-HEAD = ("attack", "study", "question", "criterion", "provisions", "observer", "defence", "measured",
-        "settings", "settings_above_guess", "advantage", "name", "statement", "value", "low",
-        "high", "interval_kind", "unit", "trials", "clusters", "guess", "guess_by", "view",
-        "privacy_unit", "data", "scale")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One cell of the matrix, measured or not."""
-
-    attack: str
-    study: str
-    question: str
-    observer: str
-    defence: str
-    cell: grid.Cell | None
-
-
-@cache
-def load(path: Path = FILE) -> dict:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def attacks(data: dict) -> dict[str, grid.Attack]:
-    return {name: grid.Attack(row["study"], row["measure"], row.get("besides", r"(?!)"))
-            for name, row in data["attacks"].items()}
-
-
-def rows(studies: dict[str, dict[str, Evidence]], data: dict | None = None) -> list[Row]:
-    """Every cell: each attack whose study was recorded, by defence and observer.
-
-    Under no defence every observer has a cell, under a defence every observer of each attack that
-    met any defence; what nobody measured is there with ``cell`` ``None``.
-    """
-    data = data or load()
-    wanted = attacks(data)
-    views = {name: tuple(column["views"]) for name, column in data["observers"].items()}
-    families = (None, *_families(studies, wanted))
-    tables = {family: grid.grid(studies, defence=family, attacks=wanted, observers=views)
-              for family in families}
-    return [Row(attack, wanted[attack].study, data["attacks"][attack]["question"], observer,
-                family or NONE, tables[family][attack].get(observer))
-            for family in families for attack in tables[None] for observer in views]
-
-
-def _families(studies: dict, wanted: dict[str, grid.Attack]) -> list[str]:
-    """The families of defences that any row met, sorted."""
-    met = {item.defence for attack in wanted.values()
-           for item in studies.get(attack.study, {}).values()
-           if re.search(f"(?:{attack.measure})$", item.name)}
-    return sorted({grid.family(defence) for defence in met} - {None})
-
-
-def forgotten(studies: dict[str, dict[str, Evidence]], data: dict | None = None) -> list[str]:
-    """Scored evidence with a view that is in no row and not set aside with a reason."""
-    data = data or load()
-    wanted = attacks(data)
-    aside = [rule["names"] for rule in data["aside"]]
-    left = []
-    for study, items in studies.items():
-        taken = {name for attack in wanted.values() if attack.study == study
-                 for name in items if re.search(f"(?:{attack.measure})$", name)
-                 and not re.search(attack.besides, name)}
-        left += [f"{study}:{name}" for name, item in items.items()
-                 if scored(item) and name not in taken
-                 and not any(re.search(rule, name) for rule in aside)]
-    return left
-
-
-def scored(item: Evidence) -> bool:
-    """Whether ``item`` says how often somebody who sees something does better than a guess."""
-    return (item.view is not None and item.baseline is not None
-            and (item.unit == "AUC" or item.unit.startswith(("share", "difference"))))
-
-
-def as_csv(cells: list[Row], data: dict | None = None) -> str:
-    """The matrix as CSV, a line for each cell, measured or not."""
-    data = data or load()
-    out = io.StringIO()
-    write = csv.writer(out, lineterminator="\n")
-    write.writerow(HEAD)
-    for row in cells:
-        question = data["questions"][row.question]
-        provisions = "; ".join(law.provision(p).printed for p in question["law"])
-        write.writerow([row.attack, row.study, question["asks"], question["criterion"], provisions,
-                        row.observer, row.defence, *_measured(row.cell)])
-    return out.getvalue()
-
-
-def _measured(cell: grid.Cell | None) -> list[object]:
-    if cell is None:
-        return [UNMEASURED] + [""] * (len(HEAD) - 8)
-    item = cell.best
-    return ["yes", cell.settings, cell.above, f"{cell.advantage:.3f}", item.name, item.statement,
-            item.value, *item.interval, item.interval_kind, item.unit, item.trials, item.clusters,
-            item.baseline, item.baseline_kind, item.view, item.privacy_unit, item.data, item.scale]
-
-
-def undefended(cells: list[Row]) -> dict[str, dict[str, Row]]:
-    """By attack and observer, the attacks that were measured without any defence."""
-    plain: dict[str, dict[str, Row]] = {}
-    for row in cells:
-        if row.defence == NONE:
-            plain.setdefault(row.attack, {})[row.observer] = row
-    return {attack: seen for attack, seen in plain.items()
-            if any(row.cell for row in seen.values())}
 
 
 def table(cells: list[Row], data: dict | None = None) -> str:
@@ -164,22 +51,15 @@ def defended(cells: list[Row]) -> str:
              "Above the guess |", "|---|---|---|---|---|"]
     for row in cells:
         if row.defence != NONE and row.cell:
-            ends = [f"{_strength(item)}{_estimate(item)}"
-                    for item in (row.cell.best, row.cell.least)]
+            strengths = {(item.defence, strength(item)) for item in row.cell.items}
+            least, most = ends(row.cell)
+            other = ("one strength was tried" if len(strengths) == 1 else "the same"
+                     if most is least else strength(most) + _estimate(most))
             defence = row.defence.removesuffix(", multiplier")
             lines.append(f"| {defence} | {_led(row.attack, row.study)}; {row.observer} | "
-                         f"{ends[0]} | {ends[1] if row.cell.settings > 1 else '–'} | "
+                         f"{strength(least)}{_estimate(least)} | {other} | "
                          f"{row.cell.above} of {row.cell.settings} |")
     return "\n".join(lines)
-
-
-def _strength(item: Evidence) -> str:
-    """How strong the defence was, as far as the study names it by epsilon or by its noise."""
-    for name, form in (("epsilon", "ε = {:.3g}: "), ("noise_multiplier", "noise {:g}: "),
-                       ("noise", "noise {:g}: ")):
-        if isinstance(item.setting.get(name), (int, float)):
-            return form.format(item.setting[name])
-    return ""
 
 
 def _printed(cell: grid.Cell | None) -> str:

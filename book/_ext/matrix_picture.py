@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-import matrix
+import matrix_cells
 import measured
 
 WIDTH, MARGIN, GAP = 360, 6, 3
@@ -31,11 +31,11 @@ SHADES = ("#ffffff", "#fbe3c3", "#f3c26b", "#e69f00", "#d98032")
 def draw(cells: Sequence, data: dict, address: Callable[[str], str | None] | None = None) -> str:
     """The cells without a defence as SVG, in groups by what law asks.
 
-    ``cells`` are rows of :mod:`matrix`; ``address`` gives the page of a study's lab. A cell shows
-    the lead of the best setting, in percent of the way from the guess to certainty, and under it
+    ``cells`` are rows of :mod:`matrix_cells`; ``address`` gives the page of a study's lab. A cell
+    shows the lead of the best setting, in percent of the way from the guess to certainty, and under it
     how many settings lie above the guess. Its border is heavy where none was shown to.
     """
-    plain = matrix.undefended(cells)
+    plain = matrix_cells.undefended(cells)
     parts, y = [], MARGIN
     for key, question in data["questions"].items():
         mine = [name for name in plain if data["attacks"][name]["question"] == key]
@@ -56,7 +56,7 @@ def draw(cells: Sequence, data: dict, address: Callable[[str], str | None] | Non
 
 def summary(cells: Sequence) -> str:
     """The picture in a sentence: how many cells were measured, and how many stand above a guess."""
-    plain = [row for seen in matrix.undefended(cells).values() for row in seen.values()]
+    plain = [row for seen in matrix_cells.undefended(cells).values() for row in seen.values()]
     found = [row for row in plain if row.cell]
     above = [row for row in found if row.cell.above]
     return (f"Of {len(plain)} cells {len(found)} were measured, and in {len(above)} of these at "
