@@ -32,8 +32,8 @@ def draw(cells: Sequence, data: dict, address: Callable[[str], str | None] | Non
     """The cells without a defence as SVG, in groups by what law asks.
 
     ``cells`` are rows of :mod:`matrix_cells`; ``address`` gives the page of a study's lab. A cell
-    shows the lead of the best setting, in percent of the way from the guess to certainty, and under it
-    how many settings lie above the guess. Its border is heavy where none was shown to.
+    shows the lead of the best setting, in percent of the way from the guess to certainty, and under
+    it how many settings lie above the guess. Its border is heavy where none was shown to.
     """
     plain = matrix_cells.undefended(cells)
     parts, y = [], MARGIN
