@@ -105,6 +105,8 @@ def test_by_defence_holds_what_the_grids_of_the_defences_hold():
     studies = recorded()
     table = by_defence(studies, "server")
     assert "images with a prior (6)" in table and "notes (8)" not in table
+    assert {name for cells in table.values() for name in cells} - {None} == set(
+        defences(studies, "server")) < set(defences(studies))
     for row, cells in table.items():
         for defence, cell in cells.items():
             assert cell == grid(studies, defence=defence)[row]["server"]

@@ -155,7 +155,7 @@ def by_defence(
     ``families`` are all that were measured by default. Before them stands ``None``, no defence.
     Rows in which no defence was measured are left out.
     """
-    families = (None, *(defences(studies) if families is None else families))
+    families = (None, *(defences(studies, observer) if families is None else families))
     tables = {family: grid(studies, defence=family) for family in families}
     rows = {row: {family: table[row][observer] for family, table in tables.items()
                   if observer in table[row]} for row in tables[None]}
@@ -175,12 +175,18 @@ def entries(
                   for observer in observers] for row, cells in table.items()}
 
 
-def defences(studies: Mapping[str, Mapping[str, Evidence]]) -> tuple[str, ...]:
-    """The families of defences under which anything in the grid was measured, sorted."""
-    return tuple(sorted({
-        family(item.defence) for attack in ATTACKS.values()
-        for item in studies.get(attack.study, {}).values()
-        if family(item.defence) is not None and _speaks(item, attack)}))
+def defences(
+    studies: Mapping[str, Mapping[str, Evidence]], observer: str | None = None
+) -> tuple[str, ...]:
+    """The families of defences under which anything in the grid was measured, sorted.
+
+    By any observer, or by one of :data:`OBSERVERS`.
+    """
+    views = set(OBSERVERS[observer]) if observer else set().union(*OBSERVERS.values())
+    found = {family(item.defence) for attack in ATTACKS.values()
+             for item in studies.get(attack.study, {}).values()
+             if _speaks(item, attack) and views & set(_views(item))}
+    return tuple(sorted(found - {None}))
 
 
 def family(defence: str | None) -> str | None:

@@ -36,7 +36,7 @@ def entry(item: Evidence | None) -> Entry:
 
 def advantage_map(
     rows: Mapping[str, Sequence[Entry]], columns: Sequence[str], *, title: str,
-    label: str = "from the guess (0) to certainty (1)",
+    label: str = "guess (0) to certainty (1)",
 ) -> Axes:
     """Attacks or defences against observers or scores; one cell each, ``None`` for not measured.
 
@@ -75,7 +75,8 @@ def _box(ax: Axes, x: int, y: int, colour: object, hatch: str | None = None) -> 
 
 def _matrix_axes(ax: Axes, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), title=title)
-    ax.set_xticks(range(len(columns)), [textwrap.fill(name, 13) for name in columns])
+    ax.set_xticks(range(len(columns)),
+                  [textwrap.fill(name, 11, break_long_words=False) for name in columns])
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.grid(visible=False)

@@ -231,17 +231,6 @@ def beacon_evidence(said, frequencies, people, mismatch):
     return torch.where(said, yes, no).log().sum()
 
 
-def own_noise(mu, releases, hospitals, colluding):
-    """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
-    return math.sqrt(releases / (hospitals - colluding)) / mu
-
-
-def cheapest_that_holds(exposures, accuracies, promise):
-    """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
-    able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
-    return max(able, key=lambda k: accuracies[k]) if able else -1
-
-
 def switch_chance(centimorgans, haplotypes):
     """How likely the copying starts anew between two SNPs."""
     from math import exp
@@ -258,3 +247,14 @@ def carriers_right(guess, truth):
 def kinship_of(ancestors, up, down):
     """Each ancestor's two copies are one chance in two the same, then halved a generation."""
     return ancestors * 0.5 ** (up + down + 1)
+
+
+def own_noise(mu, releases, hospitals, colluding):
+    """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
+    return math.sqrt(releases / (hospitals - colluding)) / mu
+
+
+def cheapest_that_holds(exposures, accuracies, promise):
+    """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
+    able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
+    return max(able, key=lambda k: accuracies[k]) if able else -1
