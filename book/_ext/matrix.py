@@ -49,6 +49,7 @@ def defended(cells: list[Row]) -> str:
     """What is measured under a defence, as Markdown: where it held least, and where most."""
     lines = ["| Defence | Attack, observer | Where it held least | Where it held most | "
              "Above the guess |", "|---|---|---|---|---|"]
+    before = ""
     for row in cells:
         if row.defence != NONE and row.cell:
             strengths = {(item.defence, strength(item)) for item in row.cell.items}
@@ -56,6 +57,7 @@ def defended(cells: list[Row]) -> str:
             other = ("one strength was tried" if len(strengths) == 1 else "the same"
                      if most is least else strength(most) + _estimate(most))
             defence = row.defence.removesuffix(", multiplier")
+            defence, before = "" if defence == before else defence, defence  # once for each
             lines.append(f"| {defence} | {_led(row.attack, row.study)}; {row.observer} | "
                          f"{strength(least)}{_estimate(least)} | {other} | "
                          f"{row.cell.above} of {row.cell.settings} |")
