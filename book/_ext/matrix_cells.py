@@ -103,8 +103,8 @@ def ends(cell: grid.Cell) -> tuple[Evidence, Evidence]:
 
 def strength(item: Evidence) -> str:
     """How strong the defence was, by what the study says of its epsilon, noise or parameter."""
-    for name, form in (("epsilon", "ε = {:.3g}: "), ("noise_multiplier", "noise {:g}: "),
-                       ("noise", "noise {:g}: ")):
+    for name, form in (("epsilon", "ε = {:.3g}: "), ("noise_multiplier", "noise {:.3g}: "),
+                       ("noise", "noise {:.3g}: ")):
         if isinstance(item.setting.get(name), (int, float)):
             return form.format(item.setting[name])
     found = re.search(r"\(([^)]+)\)|(noise) multiplier ([\d.e-]+)", item.defence or "")
