@@ -45,6 +45,7 @@ from leaklab.defences.secure_aggregation.protocol import (
     reveal,
     share,
     take_seat,
+    unmask,
 )
 from leaklab.defences.secure_aggregation.quantise import Quantiser, RoundAborted, decode, encode
 from leaklab.updates import State, Update
@@ -70,7 +71,7 @@ __all__ = [
     "seats",
     "secure_sum",
     "share",
-    "take_seat",
+    "take_seat", "unmask",
 ]
 
 

@@ -4,7 +4,7 @@
     hospital  share     ->  Shares    its secrets, split and sealed to the others
     hospital  mask      ->  Masked    its update, masked
     hospital  reveal    ->  Revealed  shares: of own masks of who is there, of keys of who is gone
-    server    open_sum  ->  Opened    the weighted mean, and nothing else
+    server    open_sum  ->  Opened    the weighted mean, where the masks cancel; else nothing
 
 The server carries the messages. Bonawitz et al. (2017), section 4 and figure 4, semi-honest.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 import numpy as np
+import torch
 
 from leaklab.defences.detectors import fingerprint
 from leaklab.defences.secure_aggregation import keys
@@ -25,9 +26,8 @@ from leaklab.defences.secure_aggregation.quantise import (
     RoundAborted,
     decode,
     encode,
-    moved_by,
 )
-from leaklab.updates import UNKNOWN, Knowledge, Observer, State, Update, View
+from leaklab.updates import UNKNOWN, Knowledge, Observer, State, Update, View, moved_by
 
 
 @dataclass(frozen=True)
@@ -197,23 +197,23 @@ def reveal(seat: Seat, survivors: Sequence[str]) -> Revealed:
                      if name not in survivors})
 
 
-def open_sum(cohort: Cohort, before: State, adverts: Sequence[Advert], shares: Sequence[Shares],
-             masked: Sequence[Masked], revealed: Sequence[Revealed]) -> Opened:
-    """Add up the masked updates, take the masks off, and move the model ``before`` by the mean.
+def unmask(cohort: Cohort, before: State, adverts: Sequence[Advert], shares: Sequence[Shares],
+           masked: Sequence[Masked], revealed: Sequence[Revealed]) -> np.ndarray:
+    """The sum of the masked updates, masks taken off, as words (entries + 1,); unchecked.
 
     Masks of those who are gone are rebuilt from shares of their keys. Raises
-    :class:`RoundAborted` that names what is missing, repeated or altered, and releases nothing.
+    :class:`RoundAborted` that names what is missing, repeated or altered.
     """
     known = _each_once("adverts", adverts, cohort.hospitals)
     there = _each_once("masked", masked, cohort.hospitals, all_of_them=False)
     survivors = tuple(name for name in cohort.hospitals if name in there)
     _enough(cohort, survivors)
-    count = sum(tensor.numel() for tensor in before.values()) + 1
+    count, word = sum(tensor.numel() for tensor in before.values()) + 1, cohort.quantiser.word
     for name in survivors:
         words = there[name].words
-        if words.shape != (count,) or words.dtype != cohort.quantiser.word:
+        if words.shape != (count,) or words.dtype != word:
             raise RoundAborted(f"masked update of {name}: {words.dtype} {words.shape}, expected "
-                               f"{cohort.quantiser.word} {(count,)}")
+                               f"{word} {(count,)}")
     recovered = _recover(cohort, survivors, _each_once("shares", shares, cohort.hospitals),
                          _each_once("revealed", revealed, survivors, all_of_them=False))
     total = reduce(np.add, (there[name].words for name in survivors))
@@ -224,8 +224,20 @@ def open_sum(cohort: Cohort, before: State, adverts: Sequence[Advert], shares: S
             if keys.public_bytes(secret) != known[name].mask_key:
                 raise RoundAborted(f"key of {name}: the shares give another than it advertised")
             total = total + _pair_masks(cohort, name, secret, known, survivors, before, count)
+    return total
+
+
+def open_sum(cohort: Cohort, before: State, adverts: Sequence[Advert], shares: Sequence[Shares],
+             masked: Sequence[Masked], revealed: Sequence[Revealed]) -> Opened:
+    """The model ``before`` moved by the weighted mean of the masked updates.
+
+    Raises :class:`RoundAborted` as :func:`unmask` does, and where the sum is none that updates
+    can have; then nothing is released.
+    """
+    total = unmask(cohort, before, adverts, shares, masked, revealed)
+    survivors = tuple(sorted((answer.hospital for answer in masked), key=cohort.hospitals.index))
     mean, num_examples = decode(total, len(survivors), cohort.quantiser)
-    return Opened(before, moved_by(before, mean), survivors, num_examples)
+    return Opened(before, moved_by(before, torch.from_numpy(mean)), survivors, num_examples)
 
 
 # --- The parts of the phases ------------------------------------------------------------------

@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from leaklab.updates import State, Update
+from leaklab.updates import Update, flat_change
 
 
 class RoundAborted(RuntimeError):
@@ -82,16 +81,15 @@ def encode(update: Update, quantiser: Quantiser) -> np.ndarray:
     if not 1 <= n <= quantiser.most_examples:
         raise ValueError(f"{update.hospital}: {n} records given, expected 1 to "
                          f"{quantiser.most_examples}")
-    parts = []
-    for name in sorted(update.before):
-        moved = (update.after[name].double() - update.before[name].double()).flatten()
-        largest = float(moved.abs().max()) if moved.numel() else 0.0
+    moved = update.delta
+    for name in sorted(moved):
+        largest = float(moved[name].abs().max()) if moved[name].numel() else 0.0
         if not largest <= quantiser.largest:  # also where it is NaN
             found = f"an entry of {largest:g}" if largest == largest else "NaN"
             raise ValueError(f"{update.hospital}: update of {name} holds {found}, expected at "
                              f"most {quantiser.largest:g}")
-        parts.append(moved)
-    whole = np.rint(torch.cat(parts).cpu().numpy() * 2.0**quantiser.fraction_bits)
+    entries = flat_change(update.before, update.after).cpu().numpy()
+    whole = np.rint(entries * 2.0**quantiser.fraction_bits)
     return np.append(whole.astype(np.int64) * n, n).astype(quantiser.word)
 
 
@@ -109,17 +107,3 @@ def decode(words: np.ndarray, hospitals: int, quantiser: Quantiser) -> tuple[np.
             f"sum: {outside} of {len(sums)} entries out of range, {total} records; the masks did "
             "not cancel: a hospital was sent another model, or a masked update was altered")
     return sums / (total * 2.0**quantiser.fraction_bits), total
-
-
-def moved_by(before: State, mean: np.ndarray) -> dict[str, torch.Tensor]:
-    """``before`` plus the entries of ``mean``, in its types and on its device; integers rounded."""
-    after, start = {}, 0
-    for name in sorted(before):
-        tensor = before[name]
-        part = torch.from_numpy(mean[start:start + tensor.numel()]).reshape(tensor.shape)
-        exact = tensor.detach().double().cpu() + part
-        after[name] = (exact if tensor.is_floating_point() else exact.round()).to(tensor)
-        start += tensor.numel()
-    if start != len(mean):
-        raise ValueError(f"before: {start} entries given, expected {len(mean)}")
-    return {name: after[name] for name in before}
