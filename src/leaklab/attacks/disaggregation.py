@@ -54,9 +54,8 @@ def disaggregate(views: Sequence[View], totals: Sequence[int], *,
 
     The guess has shape (hospitals, entries), tensors in the order of names, float64; rows that
     the rounds do not determine are those of least norm. ``score``: the cosine with the truth that
-    the spread of the sums about the fit leads one to expect (too low where noise outweighs the
-    update), 0 where a row is not determined or
-    no round is to spare. ``certificate``: the score is at least :data:`SURE`.
+    the spread of the sums about the fit leads one to expect, 0 where a row is not determined or no
+    round is to spare; a rough guide where it is low. ``certificate``: it is :data:`SURE` or more.
 
     Raises ``ValueError`` for no views, views that are no sums, or totals that do not match.
     """

@@ -18,6 +18,9 @@ What it does not defend against:
   takes signed keys and one more phase to stop that, as in section 6 of the paper;
 * a hospital that sends nonsense, on purpose or not: it spoils the round unseen, where in range.
 
+``quantise``  whole numbers modulo 2^k     ``keys``      the cryptography, from libraries
+``messages``  what is sent                 ``protocol``  the phases
+
 A teaching implementation: not audited, no constant time, secrets are not wiped. Use none of it for
 patients.
 
@@ -31,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leaklab.defences.secure_aggregation.keys import Secrets, draw_secrets
-from leaklab.defences.secure_aggregation.protocol import (
+from leaklab.defences.secure_aggregation.messages import (
     Advert,
     Cohort,
     Masked,
@@ -39,6 +42,8 @@ from leaklab.defences.secure_aggregation.protocol import (
     Revealed,
     Seat,
     Shares,
+)
+from leaklab.defences.secure_aggregation.protocol import (
     advertise,
     mask,
     open_sum,

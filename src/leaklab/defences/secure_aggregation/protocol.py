@@ -1,4 +1,4 @@
-"""The phases of a round, each a pure function, and the messages between them, each a value.
+"""The phases of a round, each a pure function.
 
     hospital  advertise ->  Advert    two public keys
     hospital  share     ->  Shares    its secrets, split and sealed to the others
@@ -6,14 +6,13 @@
     hospital  reveal    ->  Revealed  shares: of own masks of who is there, of keys of who is gone
     server    open_sum  ->  Opened    the weighted mean, where the masks cancel; else nothing
 
-The server carries the messages. Bonawitz et al. (2017), section 4 and figure 4, semi-honest.
+The server carries all messages. Bonawitz et al. (2017), section 4 and figure 4, semi-honest.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 
 import numpy as np
@@ -21,110 +20,17 @@ import torch
 
 from leaklab.defences.detectors import fingerprint
 from leaklab.defences.secure_aggregation import keys
-from leaklab.defences.secure_aggregation.quantise import (
-    Quantiser,
-    RoundAborted,
-    decode,
-    encode,
+from leaklab.defences.secure_aggregation.messages import (
+    Advert,
+    Cohort,
+    Masked,
+    Opened,
+    Revealed,
+    Seat,
+    Shares,
 )
-from leaklab.updates import UNKNOWN, Knowledge, Observer, State, Update, View, moved_by
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """What everyone in a round knows before it.
-
-    hospitals
-        Names, in an order that all share.
-    threshold
-        So many must be left at the end, and so many together can open a hospital's masks: more
-        than half, so that a server cannot ask two halves for the two secrets of one hospital.
-    bind_model
-        Whether masks depend on the model received; off, only to show why.
-
-    Raises ``ValueError`` that names the argument for a value out of range.
-    """
-
-    hospitals: tuple[str, ...]
-    threshold: int
-    round: int = 0
-    quantiser: Quantiser = field(default_factory=Quantiser)
-    bind_model: bool = True
-
-    def __post_init__(self):
-        n = len(self.hospitals)
-        if n < 2 or len(set(self.hospitals)) < n:
-            raise ValueError(f"hospitals: {self.hospitals} given, expected two or more, each once")
-        if not n / 2 < self.threshold <= n:
-            raise ValueError(f"threshold: {self.threshold} given, expected more than half of {n} "
-                             "hospitals, and no more than there are")
-        self.quantiser.require_room(n)
-
-    @property
-    def context(self) -> bytes:
-        """A hash over all of it, which every key depends on."""
-        return hashlib.sha256(repr(self).encode()).digest()
-
-
-@dataclass(frozen=True)
-class Advert:
-    """A hospital's public keys, 32 bytes each: for masks, and for sealing shares."""
-
-    hospital: str
-    mask_key: bytes
-    channel_key: bytes
-
-
-@dataclass(frozen=True)
-class Shares:
-    """One hospital's shares, by holder: sealed, and the hashes of the two inside, in the open."""
-
-    hospital: str
-    sealed: Mapping[str, bytes]
-    hashes: Mapping[str, tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A hospital that has all it needs to mask; ``shares``: those it holds, by whose they are."""
-
-    cohort: Cohort
-    hospital: str
-    secrets: keys.Secrets
-    adverts: Mapping[str, Advert]
-    shares: Mapping[str, tuple[bytes, bytes]] = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Masked:
-    """What a hospital sends instead of its update; ``words`` uniform, (entries + 1,)."""
-
-    hospital: str
-    words: np.ndarray
-
-
-@dataclass(frozen=True)
-class Revealed:
-    """Shares that a hospital hands out, by whose they are: of own masks, or of keys."""
-
-    hospital: str
-    own: Mapping[str, bytes]
-    pairs: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What the server learns: the model moved by the weighted mean, and how many records."""
-
-    before: State
-    after: State
-    contributors: tuple[str, ...]
-    num_examples: int
-
-    def view(self, observer: Observer, knowledge: Knowledge = UNKNOWN) -> View:
-        """The same as a view of ``observer``."""
-        return View(observer, "sum", self.before, self.after, self.contributors,
-                    knowledge=knowledge)
+from leaklab.defences.secure_aggregation.quantise import RoundAborted, decode, encode
+from leaklab.updates import State, Update, moved_by
 
 
 def advertise(hospital: str, secrets: keys.Secrets) -> Advert:
