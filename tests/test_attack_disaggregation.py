@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from leaklab.attacks.disaggregation import SURE, disaggregate, single_views
+from leaklab.defences.vectors import flat_change
 from leaklab.federation import SERVER_BEHIND_SECURE_AGGREGATION
 from leaklab.runtime import generator
-from leaklab.updates import View, flat_change
+from leaklab.updates import View
 
 NAMES = ("Aster", "Birch", "Cedar", "Dahlia")
 SIZES = dict(zip(NAMES, (3, 5, 8, 20), strict=True))

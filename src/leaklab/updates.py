@@ -175,29 +175,6 @@ def num_bytes(state: State) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
-def flat_change(before: State, after: State) -> Tensor:
-    """``after - before`` as one float64 vector, (entries,), tensors in the order of names."""
-    return torch.cat([(after[name].double() - before[name].double()).flatten()
-                      for name in sorted(before)])
-
-
-def moved_by(before: State, change: Tensor) -> dict[str, Tensor]:
-    """``before`` plus ``change``, (entries,), the reverse of :func:`flat_change`.
-
-    In the types and on the device of ``before``; integers are rounded. Raises ``ValueError`` for
-    another number of entries.
-    """
-    names = sorted(before)
-    sizes = [before[name].numel() for name in names]
-    _require(change.shape == (sum(sizes),), "change", tuple(change.shape), f"({sum(sizes)},)")
-    after = {}
-    for name, part in zip(names, change.split(sizes), strict=True):
-        tensor = before[name]
-        exact = tensor.double() + part.to(tensor.device).reshape(tensor.shape)
-        after[name] = (exact if tensor.is_floating_point() else exact.round()).to(tensor.dtype)
-    return {name: after[name] for name in before}
-
-
 def weighted_mean(states: list[State], weights: list[float]) -> dict[str, Tensor]:
     r"""FedAvg's aggregation: :math:`\sum_k w_k s_k / \sum_k w_k`, tensor by tensor.
 

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leaklab.updates import Recovered, View, flat_change, moved_by
+from leaklab.defences.vectors import flat_change, moved_by
+from leaklab.updates import Recovered, View
 
 SURE = 0.99  # expected cosine with the true update, from which an answer is claimed
 DETERMINED = 1e-8

@@ -23,7 +23,8 @@ import numpy as np
 import tenseal
 import torch
 
-from leaklab.updates import State, Update, flat_change, moved_by
+from leaklab.defences.vectors import flat_change, moved_by
+from leaklab.updates import State, Update
 
 DEGREE, MODULUS_BITS, SCALE = 8192, (60, 40, 60), 2.0**40  # 128 bits of security, as SEAL's tables
 SLOTS = DEGREE // 2  # numbers in one ciphertext

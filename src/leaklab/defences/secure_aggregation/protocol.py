@@ -30,7 +30,8 @@ from leaklab.defences.secure_aggregation.messages import (
     Shares,
 )
 from leaklab.defences.secure_aggregation.quantise import RoundAborted, decode, encode
-from leaklab.updates import State, Update, moved_by
+from leaklab.defences.vectors import moved_by
+from leaklab.updates import State, Update
 
 
 def advertise(hospital: str, secrets: keys.Secrets) -> Advert:

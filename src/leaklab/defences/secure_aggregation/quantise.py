@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leaklab.updates import Update, flat_change
+from leaklab.defences.vectors import flat_change
+from leaklab.updates import Update
 
 
 class RoundAborted(RuntimeError):
