@@ -80,7 +80,7 @@ def test_three_masks_by_hand():
 @pytest.mark.parametrize("absent", [(), ("Aster",), ("Elder", "Birch")])
 def test_the_sum_is_that_of_the_rounded_updates_word_by_word(absent):
     table = played(absent=absent)
-    words = protocol.unmask(table.cohort, table.updates[0].before, table.adverts, table.shares,
+    words = sa.unmask(table.cohort, table.updates[0].before, table.adverts, table.shares,
                             table.masked, table.revealed)
     plain = [sa.encode(update, table.cohort.quantiser) for update in table.updates
              if update.hospital not in absent]
@@ -249,7 +249,7 @@ def test_masks_bound_to_the_model_do_not_cancel_where_models_differ():
 
 def test_a_server_that_does_not_stop_there_reads_noise():
     table = with_another_model(True)
-    words = protocol.unmask(table.cohort, table.updates[1].before, table.adverts, table.shares,
+    words = sa.unmask(table.cohort, table.updates[1].before, table.adverts, table.shares,
                             table.masked, table.revealed)
     assert uniform(words) > 1e-4
 

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaklab.defences.vectors import flat_change, moved_by
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([torch.float32, torch.float64]))
 def test_there_and_back(seed, dtype):
     source = torch.Generator().manual_seed(seed)

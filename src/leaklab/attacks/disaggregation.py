@@ -25,12 +25,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from leaklab.defences.vectors import flat_change, moved_by
-from leaklab.updates import Recovered, View
+from leaklab.defences.vectors import moved_by
+from leaklab.updates import UNKNOWN, Knowledge, Observer, Recovered, State, View
+
+if TYPE_CHECKING:  # the attack needs no cryptography, only what the protocol opens
+    from leaklab.defences.secure_aggregation import Opened
 
 SURE = 0.99  # expected cosine with the true update, from which an answer is claimed
 DETERMINED = 1e-8
@@ -46,34 +50,29 @@ class Disaggregated:
     recovered: Recovered
 
 
-def disaggregate(views: Sequence[View], totals: Sequence[int], *,
-                 trend: bool = False) -> Disaggregated:
-    """The mean update of each hospital over the rounds behind ``views``.
+def disaggregate(rounds: Sequence[Opened], *, trend: bool = False) -> Disaggregated:
+    """The mean update of each hospital over ``rounds``.
 
-    ``totals``: number of records behind each view. ``trend``: let updates also change evenly from
-    round to round, which takes twice as many rounds.
+    ``trend``: let updates also change evenly from round to round, which takes twice as many rounds.
 
     The guess has shape (hospitals, entries), tensors in the order of names, float64; rows that
     the rounds do not determine are those of least norm. ``score``: the cosine with the truth that
     the spread of the sums about the fit leads one to expect, 0 where a row is not determined or no
     round is to spare; a rough guide where it is low. ``certificate``: it is :data:`SURE` or more.
 
-    Raises ``ValueError`` for no views, views that are no sums, or totals that do not match.
+    Raises ``ValueError`` for no rounds, or rounds of models of different sizes.
     """
-    if not views or any(view.artefact != "sum" for view in views):
-        kinds = sorted({view.artefact for view in views})
-        raise ValueError(f"views: {kinds or 'none'} given, expected sums of one or more rounds")
-    if len(totals) != len(views):
-        raise ValueError(f"totals: {len(totals)} given, expected {len(views)}, one a view")
-    hospitals = tuple(sorted({name for view in views for name in view.contributors}))
-    sizes = torch.tensor([float(total) for total in totals], dtype=torch.float64)
-    means = torch.stack([flat_change(view.before, view.after) for view in views]).cpu()
-    sums = means * sizes[:, None]
-    took_part = torch.tensor([[float(name in view.contributors) for name in hospitals]
-                              for view in views], dtype=torch.float64)
+    if len({len(opened.mean) for opened in rounds}) != 1:
+        raise ValueError(f"rounds: {len(rounds)} with {sorted({len(r.mean) for r in rounds})} "
+                         "entries given, expected one or more, all of the same model")
+    hospitals = tuple(sorted({name for opened in rounds for name in opened.contributors}))
+    sizes = torch.tensor([opened.num_examples for opened in rounds]).double()
+    sums = torch.stack([opened.mean for opened in rounds]) * sizes[:, None]
+    took_part = torch.tensor([[name in opened.contributors for name in hospitals]
+                              for opened in rounds]).double()
     design = took_part
     if trend:
-        time = torch.linspace(-1, 1, len(views), dtype=torch.float64)[:, None]
+        time = torch.linspace(-1, 1, len(rounds), dtype=torch.float64)[:, None]
         design = torch.cat([took_part, time * took_part], 1)
     inverse = torch.linalg.pinv(design)
     fitted, number = inverse @ sums, len(hospitals)
@@ -83,13 +82,14 @@ def disaggregate(views: Sequence[View], totals: Sequence[int], *,
         fitted[:number] / records[:, None], score=score, certificate=score >= SURE))
 
 
-def single_views(found: Disaggregated, like: View) -> tuple[View, ...]:
-    """The updates found, as if each hospital had sent its own from ``like.before``."""
-    views = []
-    for name, size, row in zip(found.hospitals, found.sizes, found.recovered.guess, strict=True):
-        views.append(View(like.observer, "update", like.before, moved_by(like.before, row), (name,),
-                          (max(1, round(float(size))),), like.knowledge))
-    return tuple(views)
+def single_views(found: Disaggregated, before: State, observer: Observer,
+                 knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
+    """The updates found, as if each hospital had sent its own from ``before``."""
+    return tuple(
+        View(observer, "update", before, moved_by(before, row), (name,),
+             (max(1, round(float(size))),), knowledge)
+        for name, size, row in zip(found.hospitals, found.sizes, found.recovered.guess,
+                                   strict=True))
 
 
 def _expected_cosine(design: Tensor, inverse: Tensor, fitted: Tensor, sums: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ __all__ = [
     "encode",
     "mask",
     "open_sum",
+    "played",
     "reveal",
     "seats",
     "secure_sum",
@@ -89,19 +90,27 @@ def seats(cohort: Cohort) -> tuple[tuple[Advert, ...], tuple[Shares, ...], tuple
                                   for name, own in drawn.items())
 
 
-def secure_sum(updates: Sequence[Update], *, before: State | None = None,
-               threshold: int | None = None, quantiser: Quantiser | None = None,
-               bind_model: bool = True, absent: Sequence[str] = ()) -> Opened:
-    """A whole round in this process, over the hospitals that ``updates`` come from.
+def secure_sum(updates: Sequence[Update], *, before: State | None = None, **settings) -> Opened:
+    """A whole round in this process: what the server learns of ``updates``.
 
-    before
-        The model the server moves by the mean; that of the first update by default.
+    ``before``: the model that the server moves by the mean, that of the first update by default.
+    ``settings`` as in :func:`played`. Raises ``ValueError`` and :class:`RoundAborted` as the phases
+    do.
+    """
+    cohort, *messages = played(updates, **settings)
+    return open_sum(cohort, before or updates[0].before, *messages)
+
+
+def played(
+    updates: Sequence[Update], *, threshold: int | None = None, quantiser: Quantiser | None = None,
+    bind_model: bool = True, absent: Sequence[str] = (),
+) -> tuple[Cohort, tuple[Advert, ...], tuple[Shares, ...], list[Masked], list[Revealed]]:
+    """All that the server holds before it takes off the masks.
+
     threshold
         See :class:`Cohort`; the smallest allowed by default.
     absent
         Hospitals that drop out after the keys are exchanged and send no masked update.
-
-    Raises ``ValueError`` and :class:`RoundAborted` as the phases do.
     """
     names = tuple(update.hospital for update in updates)
     cohort = Cohort(names, len(names) // 2 + 1 if threshold is None else threshold,
@@ -111,5 +120,4 @@ def secure_sum(updates: Sequence[Update], *, before: State | None = None,
              if seat.hospital not in absent]
     masked = [mask(seat, update) for seat, update in there]
     survivors = [answer.hospital for answer in masked]
-    revealed = [reveal(seat, survivors) for seat, _ in there]
-    return open_sum(cohort, before or updates[0].before, adverts, shares, masked, revealed)
+    return cohort, adverts, shares, masked, [reveal(seat, survivors) for seat, _ in there]

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from leaklab.defences.secure_aggregation.keys import Secrets
 from leaklab.defences.secure_aggregation.quantise import Quantiser
+from leaklab.defences.vectors import moved_by
 from leaklab.updates import UNKNOWN, Knowledge, Observer, State, View
 
 
@@ -98,14 +100,22 @@ class Revealed:
     pairs: Mapping[str, bytes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Opened:
-    """What the server learns: the model moved by the weighted mean, and how many records."""
+    """What the server learns: the weighted mean of the updates, and of how many records.
+
+    ``mean``: float64, (entries,), tensors in the order of names; exact up to the rounding of words.
+    """
 
     before: State
-    after: State
+    mean: Tensor
     contributors: tuple[str, ...]
     num_examples: int
+
+    @property
+    def after(self) -> State:
+        """The next global model, in the types of ``before``."""
+        return moved_by(self.before, self.mean)
 
     def view(self, observer: Observer, knowledge: Knowledge = UNKNOWN) -> View:
         """The same as a view of ``observer``."""

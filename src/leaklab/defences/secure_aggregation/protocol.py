@@ -30,7 +30,6 @@ from leaklab.defences.secure_aggregation.messages import (
     Shares,
 )
 from leaklab.defences.secure_aggregation.quantise import RoundAborted, decode, encode
-from leaklab.defences.vectors import moved_by
 from leaklab.updates import State, Update
 
 
@@ -144,7 +143,7 @@ def open_sum(cohort: Cohort, before: State, adverts: Sequence[Advert], shares: S
     total = unmask(cohort, before, adverts, shares, masked, revealed)
     survivors = tuple(sorted((answer.hospital for answer in masked), key=cohort.hospitals.index))
     mean, num_examples = decode(total, len(survivors), cohort.quantiser)
-    return Opened(before, moved_by(before, torch.from_numpy(mean)), survivors, num_examples)
+    return Opened(before, torch.from_numpy(mean), survivors, num_examples)
 
 
 # --- The parts of the phases ------------------------------------------------------------------
