@@ -215,6 +215,22 @@ def test_one_share_less_than_the_threshold_says_nothing_of_a_secret():
         assert keys.combine({name: shares[name] for name in chosen}, 3, NAMES) != secret
 
 
+def test_a_hospital_called_gone_that_is_not_stays_masked():
+    """A server that asks for the pair key of one who did answer can take off the pair masks; what
+    is left is the update behind its own mask, so still noise."""
+    table = played(absent=("Birch",))
+    seat, before = table.seats[1], table.updates[1].before
+    late = sa.mask(seat, table.updates[1]).words
+    pair_key = keys.combine({answer.hospital: answer.pairs["Birch"] for answer in table.revealed},
+                            3, NAMES)
+    left = late - protocol._pair_masks(table.cohort, "Birch", pair_key, seat.adverts, NAMES,
+                                       before, len(late))
+    plain = sa.encode(table.updates[1], table.cohort.quantiser)
+    assert not np.array_equal(left, plain)
+    assert np.array_equal(left - protocol._own_mask(table.cohort, seat.secrets.own, len(late)),
+                          plain), "and nothing but its own mask was in the way"
+
+
 def test_no_hospital_hands_out_both_secrets_of_another():
     table = played(absent=("Birch",))
     for answer in table.revealed:

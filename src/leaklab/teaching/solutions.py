@@ -211,3 +211,20 @@ def even_out(columns, groups):
     """The columns with the mean of each patient's group taken out."""
     means = torch.stack([columns[groups == group].mean(0) for group in groups])
     return columns - means
+
+
+def masked_word(number, place, masks, modulus):
+    """The number with masks added for hospitals that come later, subtracted for earlier ones."""
+    return (number + sum(masks[place + 1:]) - sum(masks[:place])) % modulus
+
+
+def fraction_bits(hospitals, records, largest, bits):
+    """The largest f at which the sum of all stays below half of the words."""
+    reach = hospitals * records * largest
+    return max(f for f in range(bits) if reach * 2**f < 2 ** (bits - 1))
+
+
+def determined(took_part):
+    """Whose update the sums determine: those of whom nothing leaks into another's equation."""
+    seen = torch.linalg.pinv(took_part) @ took_part
+    return (seen - torch.eye(len(seen))).abs().amax(1) < 1e-4

@@ -5,6 +5,7 @@ or raises ``AssertionError`` that shows the case which failed.
 """
 
 from leaklab.teaching.checks.cases import Case, run_cases
+from leaklab.teaching.checks.defences import determined, fraction_bits, masked_word
 from leaklab.teaching.checks.foundations import (
     bytes_per_round,
     class_share,
@@ -58,12 +59,15 @@ __all__ = [
     "certainty",
     "class_share",
     "cosine_distance",
+    "determined",
     "divide_out",
     "even_out",
     "fedprox_gradient",
+    "fraction_bits",
     "independent_numbers",
     "kalman_update",
     "leak_shown",
+    "masked_word",
     "mean_gradient",
     "most_fitting",
     "moved_tokens",
