@@ -267,7 +267,8 @@ SIDES = ("masks", "CKKS", "plain")
 
 
 def run_cost(side: str, parameters: int, hospitals: int, seed: int) -> dict:
-    """What one round takes: bytes that a hospital sends, CPU seconds of all parties together, and by how much the mean is off."""
+    """What one round takes: bytes that a hospital sends, CPU seconds of all parties together, and
+    by how much the mean is off."""
     source = generator(seed, "cost", parameters)
     before = {"weight": 0.05 * torch.randn(parameters, generator=source)}
     sent = [Update(before, {"weight": before["weight"]
