@@ -4,6 +4,7 @@
     images         the same of radiographs: off a dense layer that nobody crafted, by a passive
                    server, and through an imprint layer that all hospitals are sent alike
     counts         diagnoses counted in the sum, and what they say of one hospital
+    membership     who is behind the sum, by the matched filter of chapter 11
     inconsistency  the others are sent a dead model; masks bound to the model, and not
     rounds         sums over changing sets of hospitals, taken apart
     cost           bytes and CPU time of masks and of CKKS, beside the plain mean
@@ -23,7 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 import leaklab
 from leaklab.assess import sums
@@ -32,6 +33,7 @@ from leaklab.assess.reading import claims, read
 from leaklab.attacks import disaggregation, labels
 from leaklab.attacks.exclusive_neurons import exclusive_neurons
 from leaklab.attacks.malicious_server import imprint, inconsistency, trap_weights
+from leaklab.attacks.membership import updates as membership
 from leaklab.data import diabetes, radiology
 from leaklab.data.dataset import Dataset
 from leaklab.defences import homomorphic
@@ -39,7 +41,8 @@ from leaklab.defences import secure_aggregation as sa
 from leaklab.defences.vectors import flat_change
 from leaklab.evidence import Evidence
 from leaklab.federation import SERVER_BEHIND_SECURE_AGGREGATION, train_on
-from leaklab.metrics import proportion_interval
+from leaklab.gradients import record_gradients
+from leaklab.metrics import proportion_interval, roc
 from leaklab.models import conv_net, mlp
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, Recovered, Update, View, weighted_mean
@@ -50,7 +53,7 @@ FEWER = SEEDS[:10]  # of the slower parts
 HOSPITALS, SIZES = (1, 2, 5, 20), (1, 2, 4)
 IMAGES, RADIOGRAPHS, BINS, NEURONS = 4, 1000, 256, 512  # records a hospital, pool, layers
 MOST_PEELED = 20  # records up to which exclusive neurons are searched for
-COUNTED = 8  # records a hospital whose diagnoses are counted
+COUNTED = 8  # records a hospital whose diagnoses are counted, and who are looked for
 TARGET, OTHERS = 4, 40  # records of the hospital sought, and of each other one
 STEP = LocalTraining(0.1, mode="eval")
 FAST, BATCHES = LocalTraining(0.5), LocalTraining(0.1, local_steps=5, batch_size=8)
@@ -65,7 +68,8 @@ def trials() -> list[dict]:
     settings += [{"part": "images", "data": data, "model": model, "hospitals": number}
                  for data in ("synthetic", "real") for model in ("dense", "imprint")
                  for number in HOSPITALS]
-    settings += [{"part": "counts", "hospitals": number} for number in HOSPITALS]
+    settings += [{"part": part, "hospitals": number} for part in ("counts", "membership")
+                 for number in HOSPITALS]
     settings += [{"part": "inconsistency", "masks": masks}
                  for masks in ("one model", "unbound", "bound")]
     settings += [{"part": "rounds", "how": how, "rounds": 12} for how in HOWS]
@@ -84,7 +88,8 @@ def seeds_of(setting: Mapping) -> tuple[int, ...]:
 def run(setting: Mapping) -> dict:
     """Measure one trial."""
     parts = {"tables": run_tables, "images": run_images, "counts": run_counts,
-             "inconsistency": run_inconsistency, "rounds": run_rounds, "cost": run_cost}
+             "membership": run_membership, "inconsistency": run_inconsistency,
+             "rounds": run_rounds, "cost": run_cost}
     return parts[setting["part"]](**{k: v for k, v in setting.items() if k != "part"})
 
 
@@ -170,6 +175,29 @@ def run_counts(hospitals: int, seed: int) -> dict:
             "off_sum": float(np.mean([abs(together / hospitals - n) for n in truth])),
             "off_own": float(np.mean([abs(a - n) for a, n in zip(alone, truth, strict=True)])),
             "off_guess": float(np.mean([abs(prior * COUNTED - n) for n in truth]))}
+
+
+def run_membership(hospitals: int, seed: int) -> dict:
+    """Tell who is behind the sum from as many others, or all there are; control: by the loss of
+    the model that was sent, which has seen nobody."""
+    held, net = sums.patients(seed), sums.network(seed)
+    rows = sums.dealt(held, [COUNTED] * hospitals, seed)
+    view = sums.server_view(sums.updates(net, held, rows, seed))
+    asked = asked_about(torch.cat(rows), len(held.inputs), seed)
+    members = torch.arange(len(asked)) < COUNTED * hospitals
+    known = record_gradients(net, view.before, held.public, held.public_targets)
+    own = record_gradients(net, view.before, held.inputs[asked], held.targets[asked])
+    loss = cross_entropy(net(held.inputs[asked]), held.targets[asked], reduction="none").detach()
+    return {"auc": roc.auc(membership.whitened(own, membership.flat_update(net, view), known),
+                           members),
+            "control_auc": roc.auc(-loss, members)}
+
+
+def asked_about(members: Tensor, number: int, seed: int) -> Tensor:
+    """The members, then up to as many other rows of ``number``."""
+    others = torch.tensor(sorted(set(range(number)) - set(members.tolist())))
+    drawn = others[torch.randperm(len(others), generator=generator(seed, "others"))]
+    return torch.cat([members, drawn[:len(members)]])
 
 
 # --- Round the masks ---------------------------------------------------------------------------
@@ -312,8 +340,8 @@ def plainly(sent: list[Update]) -> tuple[int, Mapping[str, Tensor]]:
 
 
 ORDER = {"tables": ("hospitals", "size"), "images": ("data", "model", "hospitals"),
-         "counts": ("hospitals",), "inconsistency": ("masks",), "rounds": ("how", "rounds"),
-         "cost": ("side", "parameters", "hospitals")}
+         "counts": ("hospitals",), "membership": ("hospitals",), "inconsistency": ("masks",),
+         "rounds": ("how", "rounds"), "cost": ("side", "parameters", "hospitals")}
 READ = {
     "exact": ("Share of the records that were read.", "share of records"),
     "claimed": ("Share of records that the attacker claims to have read.", "share of records"),
@@ -333,6 +361,9 @@ STATEMENTS = {
         "off_sum": ("Records by which the count of one hospital is off, taken from the sum.",
                     "records"),
         "off_own": ("Records by which it is off, taken from its own update.", "records")},
+    "membership": {
+        "auc": ("AUC of telling who is behind the sum from who is not.", "AUC"),
+        "control_auc": ("The same by the loss of the model sent, which saw nobody.", "AUC")},
     "inconsistency": {
         "cosine": ("Cosine between what the server is left with and the target's own update, "
                    "without the last bias.", "cosine"),
@@ -401,6 +432,7 @@ def conditions(setting: dict) -> dict:
     more = {"tables": {"width": sums.WIDTH, "learning_rate": sums.STEP.learning_rate},
             "images": {"size": IMAGES, "bins": BINS, "width": NEURONS},
             "counts": {"size": COUNTED, "width": sums.WIDTH},
+            "membership": {"size": COUNTED, "width": sums.WIDTH},
             "inconsistency": {"target": TARGET, "others": OTHERS, "hospitals": COHORT},
             "rounds": {"hospitals": COHORT, "present": PRESENT, "smallest": TARGET}}.get(part, {})
     if "hospitals" in setting and part in ("tables", "images"):
@@ -445,6 +477,8 @@ def prior_of(setting: dict, key: str, outcomes: list[dict]) -> tuple[float | Non
         return mean(f"typical_{key}"), "the likeliest value of each field in the public half"
     if key in ("cosine", "trend") and setting["part"] == "rounds":
         return mean("plain"), "the mean of all that was opened, for every hospital"
+    if key.endswith("auc"):
+        return 0.5, "chance"
     if key == "right":
         return mean("guess"), "the count that the share of the table leads one to expect"
     if key == "off":

@@ -36,12 +36,13 @@ HALF_A_DIGIT = torch.tensor(diabetes.RESOLUTION) / 2
 @dataclass(frozen=True)
 class Patients:
     """``inputs`` (n, 10) scaled, ``targets`` (n,), ``units`` (n, 10) as the table has them, of the
-    private half; ``public`` and ``public_units`` of the other."""
+    private half; ``public``, ``public_targets`` and ``public_units`` of the other."""
 
     inputs: Tensor
     targets: Tensor
     units: Tensor
     public: Tensor
+    public_targets: Tensor
     public_units: Tensor
     by: scaling.Scaling
 
@@ -58,7 +59,8 @@ def patients(seed: int, device: torch.device | str = "cpu") -> Patients:
     own, other = (torch.tensor(scaling.scale(half, by).inputs) for half in (private, public))
     return Patients(own.to(device), torch.tensor(private.targets).to(device),
                     torch.tensor(private.inputs).double(), other.to(device),
-                    torch.tensor(public.inputs).double(), by)
+                    torch.tensor(public.targets).to(device), torch.tensor(public.inputs).double(),
+                    by)
 
 
 def network(seed: int, device: torch.device | str = "cpu") -> nn.Sequential:
