@@ -405,7 +405,9 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
         interval = proportion_interval(more["successes"], len(runs))
         kind = "95 % Clopper-Pearson over trials"
     elif unit in ("seconds", "weight", "bytes", "ratio"):
-        interval, kind = (min(runs), max(runs)), "smallest and largest trial"
+        middle = float(np.mean(runs))  # of equal runs it may be a rounding off
+        interval = min(*runs, middle), max(*runs, middle)
+        kind = "smallest and largest trial"
     else:
         interval, kind = interval_of(runs, unit)
         if unit == "cosine":
