@@ -3,6 +3,7 @@
     tables         records of diabetes patients read from the sum of 1, 2, 5 and 20 hospitals
     images         the same of radiographs: off a dense layer that nobody crafted, by a passive
                    server, and through an imprint layer that all hospitals are sent alike
+    genotypes      the same of whole genotypes, by the attack of chapter 13
     counts         diagnoses counted in the sum, and what they say of one hospital
     membership     who is behind the sum, by the matched filter of chapter 11
     inconsistency  the others are sent a dead model; masks bound to the model, and not
@@ -27,15 +28,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 import leaklab
-from leaklab.assess import sums
+from leaklab.assess import allele_frequencies, sums
 from leaklab.assess.inversion import Halves, halves
 from leaklab.assess.reading import claims, read
-from leaklab.attacks import disaggregation, labels
+from leaklab.attacks import disaggregation, genotypes, labels
 from leaklab.attacks.exclusive_neurons import exclusive_neurons
 from leaklab.attacks.malicious_server import imprint, inconsistency, trap_weights
 from leaklab.attacks.membership import updates as membership
 from leaklab.data import diabetes, radiology
 from leaklab.data.dataset import Dataset
+from leaklab.data.genomes import phenotypes
 from leaklab.defences import homomorphic
 from leaklab.defences import secure_aggregation as sa
 from leaklab.defences.vectors import flat_change
@@ -51,8 +53,9 @@ from studies import by_condition, interval_of
 SEEDS = tuple(range(20))
 FEWER = SEEDS[:10]  # of the slower parts
 HOSPITALS, SIZES = (1, 2, 5, 20), (1, 2, 4)
-IMAGES, RADIOGRAPHS, BINS, NEURONS = 4, 1000, 256, 512  # records a hospital, pool, layers
+EACH, RADIOGRAPHS, BINS, NEURONS = 4, 1000, 256, 512  # records a hospital, pool, layers
 MOST_PEELED = 20  # records up to which exclusive neurons are searched for
+SNPS, PUBLIC_PEOPLE = 2000, 200  # of the genotypes; people who give frequencies and scaling
 COUNTED = 8  # records a hospital whose diagnoses are counted, and who are looked for
 TARGET, OTHERS = 4, 40  # records of the hospital sought, and of each other one
 STEP = LocalTraining(0.1, mode="eval")
@@ -68,8 +71,8 @@ def trials() -> list[dict]:
     settings += [{"part": "images", "data": data, "model": model, "hospitals": number}
                  for data in ("synthetic", "real") for model in ("dense", "imprint")
                  for number in HOSPITALS]
-    settings += [{"part": part, "hospitals": number} for part in ("counts", "membership")
-                 for number in HOSPITALS]
+    settings += [{"part": part, "hospitals": number}
+                 for part in ("genotypes", "counts", "membership") for number in HOSPITALS]
     settings += [{"part": "inconsistency", "masks": masks}
                  for masks in ("one model", "unbound", "bound")]
     settings += [{"part": "rounds", "how": how, "rounds": 12} for how in HOWS]
@@ -82,14 +85,14 @@ def trials() -> list[dict]:
 
 def seeds_of(setting: Mapping) -> tuple[int, ...]:
     """How often a part is run."""
-    return FEWER if setting["part"] in ("images", "cost") else SEEDS
+    return FEWER if setting["part"] in ("images", "genotypes", "cost") else SEEDS
 
 
 def run(setting: Mapping) -> dict:
     """Measure one trial."""
-    parts = {"tables": run_tables, "images": run_images, "counts": run_counts,
-             "membership": run_membership, "inconsistency": run_inconsistency,
-             "rounds": run_rounds, "cost": run_cost}
+    parts = {"tables": run_tables, "images": run_images, "genotypes": run_genotypes,
+             "counts": run_counts, "membership": run_membership,
+             "inconsistency": run_inconsistency, "rounds": run_rounds, "cost": run_cost}
     return parts[setting["part"]](**{k: v for k, v in setting.items() if k != "part"})
 
 
@@ -126,9 +129,9 @@ def run_images(data: str, model: str, hospitals: int, seed: int) -> dict:
     half, draw = known(data, seed), generator(seed, "initial weights")
     net = (mlp(draw, num_features=784, width=NEURONS) if model == "dense" else
            imprint.imprinted(conv_net(draw, num_classes=2), half.public, BINS))
-    number = IMAGES * hospitals
+    number = EACH * hospitals
     victims, strangers = half.private[:2 * number].split(number)
-    parts = zip(victims.split(IMAGES), half.private_labels[:number].split(IMAGES), strict=True)
+    parts = zip(victims.split(EACH), half.private_labels[:number].split(EACH), strict=True)
     sent = [train_on(net, x, y, STEP, hospital=f"Hospital {k + 1}", generator=generator(seed, k))
             for k, (x, y) in enumerate(parts)]
     answer = seen_in(net, sums.server_view(sent, STEP), model, number)
@@ -153,6 +156,35 @@ def seen_in(net: nn.Module, view: View, model: str, number: int) -> Recovered:
 def share(which: Tensor) -> float:
     """The share that holds."""
     return float(which.double().mean())
+
+
+def run_genotypes(hospitals: int, seed: int) -> dict:
+    """Genotypes of real people behind one sum, with a synthetic disease; control: as many of the
+    same people who were in no update."""
+    panel, rng = allele_frequencies.group(), np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(panel.snps)[:SNPS])
+    dosages = torch.tensor(panel.dosages[rng.permutation(len(panel))][:, chosen]).long()
+    public, private = dosages[:PUBLIC_PEOPLE], dosages[PUBLIC_PEOPLE:]
+    ill = torch.tensor(phenotypes.case_control(private.numpy(), rng))
+    f = (public.double().mean(0) / 2).clamp(1 / (2 * PUBLIC_PEOPLE), 1 - 1 / (2 * PUBLIC_PEOPLE))
+    encoding = 2 * f, (2 * f * (1 - f)).sqrt()
+    inputs, number = ((private - encoding[0]) / encoding[1]).float(), EACH * hospitals
+    net = mlp(generator(seed, "weights"), num_features=SNPS, width=sums.WIDTH)
+    sent = [train_on(net, inputs[own], ill[own], sums.STEP, hospital=f"Hospital {k + 1}",
+                     generator=generator(seed, k))
+            for k, own in enumerate(torch.arange(number).split(EACH))]
+    # among four records differences of two find nothing more, and take half a minute
+    methods = genotypes.METHODS if hospitals > 1 else ("alone", "unmixing")
+    answer = genotypes.recover(net, sums.server_view(sent), frequencies=f, encoding=encoding,
+                               batch_size=number, methods=methods,
+                               generator=generator(seed, "attack"))
+    same = (answer.guess[:, None] == private[None]).all(2)
+    alike = (public[:, None] == private[None, :number]).all(2)
+    return {"exact": share(same[:, :number].any(0)),
+            "control": share(same[:, number:2 * number].any(0)),
+            "claimed": int(answer.certificate.sum()) / number,
+            "false": int((answer.certificate & ~same[:, :number].any(1)).sum()),
+            "nearest": share(alike.any(0))}
 
 
 def run_counts(hospitals: int, seed: int) -> dict:
@@ -340,7 +372,8 @@ def plainly(sent: list[Update]) -> tuple[int, Mapping[str, Tensor]]:
 
 
 ORDER = {"tables": ("hospitals", "size"), "images": ("data", "model", "hospitals"),
-         "counts": ("hospitals",), "membership": ("hospitals",), "inconsistency": ("masks",),
+         "genotypes": ("hospitals",), "counts": ("hospitals",), "membership": ("hospitals",),
+         "inconsistency": ("masks",),
          "rounds": ("how", "rounds"), "cost": ("side", "parameters", "hospitals")}
 READ = {
     "exact": ("Share of the records that were read.", "share of records"),
@@ -355,6 +388,7 @@ READ = {
 STATEMENTS = {
     "tables": READ,
     "images": {key: READ[key] for key in ("exact", "claimed", "false", "control")},
+    "genotypes": {key: READ[key] for key in ("exact", "claimed", "false", "control")},
     "counts": {
         "right": ("Share of trials in which the diagnoses of all records were counted rightly.",
                   "share of trials"),
@@ -414,8 +448,8 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
             interval = tuple(np.clip(interval, -1, 1).tolist())
             kind = "95 % t over trials, cut to -1 and 1"
     baseline, whose = prior_of(setting, key, outcomes)
-    images = setting["part"] == "images"
-    data = radiographs(setting["data"]) if images else diabetes.load()
+    data = {"images": lambda: radiographs(setting["data"]),
+            "genotypes": allele_frequencies.group}.get(setting["part"], diabetes.load)()
     private = setting["part"] != "cost"
     return Evidence(
         name=f"{name_of(setting)}_{key}", statement=statement, value=float(np.mean(runs)),
@@ -425,20 +459,22 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
         data_sha256=data.sha256 if private else "", setting=conditions(setting),
         view=view_of(setting), defence=defence_of(setting),
         privacy_unit="record" if private else None,
-        clusters=len(np.unique(data.patients)) if private else None, **more)
+        clusters=None if not private else (
+            len(data) if setting["part"] == "genotypes" else len(np.unique(data.patients))), **more)
 
 
 def conditions(setting: dict) -> dict:
     """What a rerun needs to know."""
     part = setting["part"]
     more = {"tables": {"width": sums.WIDTH, "learning_rate": sums.STEP.learning_rate},
-            "images": {"size": IMAGES, "bins": BINS, "width": NEURONS},
+            "images": {"size": EACH, "bins": BINS, "width": NEURONS},
+            "genotypes": {"size": EACH, "snps": SNPS, "width": sums.WIDTH},
             "counts": {"size": COUNTED, "width": sums.WIDTH},
             "membership": {"size": COUNTED, "width": sums.WIDTH},
             "inconsistency": {"target": TARGET, "others": OTHERS, "hospitals": COHORT},
             "rounds": {"hospitals": COHORT, "present": PRESENT, "smallest": TARGET}}.get(part, {})
-    if "hospitals" in setting and part in ("tables", "images"):
-        more["records"] = setting["hospitals"] * setting.get("size", IMAGES)
+    if "hospitals" in setting and part in ("tables", "images", "genotypes"):
+        more["records"] = setting["hospitals"] * setting.get("size", EACH)
     return {**setting, **more}
 
 
@@ -473,8 +509,8 @@ def prior_of(setting: dict, key: str, outcomes: list[dict]) -> tuple[float | Non
     def mean(name: str) -> float:
         return float(np.mean([outcome[name] for outcome in outcomes]))
 
-    if setting["part"] == "images" and key == "exact":
-        return mean("nearest"), "the nearest public image, which takes an oracle"
+    if setting["part"] in ("images", "genotypes") and key == "exact":
+        return mean("nearest"), "the nearest public record, which takes an oracle"
     if setting["part"] in ("tables", "inconsistency") and key in ("exact", "fields"):
         return mean(f"typical_{key}"), "the likeliest value of each field in the public half"
     if key in ("cosine", "trend") and setting["part"] == "rounds":
