@@ -3,8 +3,8 @@
 A hospital takes three steps, each on a batch of eight real people of the chr20 panel, and sends
 each one: gradients of a dense network on the 1,972 SNPs of a genotyping array. The observer reads
 the genotypes off the gradients, fills in the SNPs that no model ever saw from a public panel of 300
-others, and looks for a relative of each patient among 203 people: a child or a grandchild made by
-gene dropping, put into a database of the real people who are not in the batches.
+others, and looks for a relative of each patient among 180 people: a child or a grandchild made by
+gene dropping, put into a database of the 179 real people who are not in the batches.
 
 A trial is one seed: it draws the patients, their labels, the weights and the relatives. Beside the
 whole chain it records what each stage would be without the one before, and what a genome guessed

@@ -484,6 +484,21 @@ WRONG = {
         "yes counts only": lambda s, f, n, w: solutions.beacon_evidence(s[s], f[s], n, w),
         "the other way round": lambda s, f, n, w: -solutions.beacon_evidence(s, f, n, w),
     },
+    "switch_chance": {
+        "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
+        "goes on": lambda d, k: math.exp(-400 * d / k),
+        "haplotypes forgotten": lambda d, k: 1 - math.exp(-400 * d),
+    },
+    "carriers_right": {
+        "all SNPs": lambda g, t: (g == t).float().mean(),
+        "carriers of the truth only": lambda g, t: (g == t)[t > 0].float().mean(),
+        "carrier or not": lambda g, t: ((g > 0) == (t > 0))[(g > 0) | (t > 0)].float().mean(),
+    },
+    "kinship_of": {
+        "share of the genome": lambda a, u, d: a * 0.5 ** (u + d),
+        "ancestors forgotten": lambda a, u, d: 0.5 ** (u + d + 1),
+        "generations multiplied": lambda a, u, d: a * 0.5 ** (u * d + 2),
+    },
     "masked_word": {
         "all added": lambda x, k, m, mod: (x + sum(m[:k]) + sum(m[k + 1:])) % mod,
         "signs turned": lambda x, k, m, mod: (x - sum(m[k + 1:]) + sum(m[:k])) % mod,

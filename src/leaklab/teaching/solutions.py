@@ -231,6 +231,24 @@ def beacon_evidence(said, frequencies, people, mismatch):
     return torch.where(said, yes, no).log().sum()
 
 
+def switch_chance(centimorgans, haplotypes):
+    """How likely the copying starts anew between two SNPs."""
+    from math import exp
+
+    return 1 - exp(-4 * 10_000 * centimorgans / 100 / haplotypes)
+
+
+def carriers_right(guess, truth):
+    """Non-reference concordance."""
+    counted = (guess > 0) | (truth > 0)
+    return (guess == truth)[counted].float().mean()
+
+
+def kinship_of(ancestors, up, down):
+    """Each ancestor's two copies are one chance in two the same, then halved a generation."""
+    return ancestors * 0.5 ** (up + down + 1)
+
+
 def masked_word(number, place, masks, modulus):
     """The number with masks added for hospitals that come later, subtracted for earlier ones."""
     return (number + sum(masks[place + 1:]) - sum(masks[:place])) % modulus

@@ -14,7 +14,14 @@ from leaklab.teaching.checks.foundations import (
     other_hospital,
     weighted_mean,
 )
-from leaklab.teaching.checks.genomes import beacon_evidence, snps_needed, worth
+from leaklab.teaching.checks.genomes import (
+    beacon_evidence,
+    carriers_right,
+    kinship_of,
+    snps_needed,
+    switch_chance,
+    worth,
+)
 from leaklab.teaching.checks.inversion import (
     agreement,
     alarm_bound,
@@ -58,6 +65,7 @@ __all__ = [
     "bins_needed",
     "break_even",
     "bytes_per_round",
+    "carriers_right",
     "certainty",
     "class_share",
     "cosine_distance",
@@ -68,6 +76,7 @@ __all__ = [
     "fraction_bits",
     "independent_numbers",
     "kalman_update",
+    "kinship_of",
     "leak_shown",
     "masked_word",
     "mean_gradient",
@@ -83,6 +92,7 @@ __all__ = [
     "rounds_together",
     "run_cases",
     "snps_needed",
+    "switch_chance",
     "total_variation",
     "uplift",
     "weighted_mean",
