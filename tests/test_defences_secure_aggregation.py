@@ -341,6 +341,59 @@ def test_a_tampered_word_or_a_mask_left_in_stops_the_round(flip):
         table.open()
 
 
+def test_a_small_number_added_on_the_way_is_not_noticed():
+    """The limit that the docstring states: the range is a check against accidents."""
+    table = played()
+    words = table.masked[1].words.copy()
+    plain = table.open().mean
+    words[0] += np.uint64(2**30)
+    table.masked[1] = sa.Masked("Birch", words)
+    changed = table.open().mean - plain
+    assert changed[0] > 0
+    assert not changed[1:].any()
+
+
+def dealt() -> tuple:
+    """A cohort in which everyone has drawn, advertised and shared."""
+    cohort, drawn = sa.Cohort(NAMES, 3), [sa.draw_secrets() for _ in NAMES]
+    adverts = [sa.advertise(*pair) for pair in zip(NAMES, drawn, strict=True)]
+    return cohort, drawn, adverts, [sa.share(cohort, *pair, adverts)
+                                    for pair in zip(NAMES, drawn, strict=True)]
+
+
+@pytest.mark.parametrize("false", [(bytes(32), bytes(32)), None])
+def test_shares_that_do_not_match_their_hashes_name_who_dealt_them(false):
+    """Else the blame would fall on the holder, and only when the sum is opened."""
+    cohort, drawn, adverts, shares = dealt()
+    hashes = {**shares[1].hashes, "Dahlia": false}
+    if false is None:
+        del hashes["Dahlia"]
+    shares[1] = dataclasses.replace(shares[1], hashes=hashes)
+    with pytest.raises(sa.RoundAborted, match="share of Birch for Dahlia: not the one whose hash"):
+        sa.take_seat(cohort, "Dahlia", drawn[3], adverts, shares)
+    table = played()
+    hashes = {**table.shares[1].hashes, "Dahlia": hashes.get("Dahlia", ())}
+    if false is None:
+        del hashes["Dahlia"]
+    table.shares[1] = dataclasses.replace(table.shares[1], hashes=hashes)
+    with pytest.raises(sa.RoundAborted, match="share of Birch held by Dahlia: altered"):
+        table.open()
+
+
+@pytest.mark.parametrize("key", [b"short", bytes(32)])
+def test_a_public_key_that_is_none_is_named(key):
+    cohort, drawn, adverts, _ = dealt()
+    adverts[1] = dataclasses.replace(adverts[1], channel_key=key)
+    with pytest.raises(sa.RoundAborted, match="public key of Birch"):
+        sa.share(cohort, "Aster", drawn[0], adverts)
+
+
+def test_a_hospital_that_is_not_of_the_round_does_not_share():
+    cohort, drawn, adverts, _ = dealt()
+    with pytest.raises(sa.RoundAborted, match="Fern: not of this round"):
+        sa.share(cohort, "Fern", drawn[0], adverts)
+
+
 def test_a_masked_update_of_another_length_or_type_is_named():
     table = played()
     table.masked[1] = sa.Masked("Birch", table.masked[1].words[:-1])

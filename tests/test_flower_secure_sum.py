@@ -119,6 +119,56 @@ def test_a_second_reveal_is_refused(configs, caplog):
     assert "secrets: none for this round, or already used" in reply.error.reason
 
 
+@pytest.mark.parametrize("kind", ["query.share", "train"])
+def test_a_hospital_shares_and_masks_once(configs, kind):
+    """Two masked updates under the same keys would tell their difference."""
+    grid, replies = LocalGrid(secure_sum.client_app, configs), []
+    send = grid.send_and_receive
+
+    def twice(messages, timeout=None):
+        if messages[0].metadata.message_type == kind:
+            answers = send(messages)
+            replies.extend(send(messages))
+            return answers
+        return send(messages)
+
+    grid.send_and_receive = twice
+    federate(grid)
+    assert len(replies) == len(NAMES)
+    for reply in replies:
+        assert "already answered in this round" in reply.error.reason
+
+
+class Lying(LocalGrid):
+    """A server that tells Aster something else when it is to train."""
+
+    def __init__(self, client_app, configs, record: str, **changes):
+        super().__init__(client_app, configs)
+        self.record, self.changes = record, changes
+
+    def send_and_receive(self, messages, *, timeout=None):
+        for message in messages:
+            if (message.metadata.dst_node_id, message.metadata.message_type) == (FIRST_NODE,
+                                                                                 "train"):
+                changed = {**message.content[self.record], **self.changes}
+                message.content[self.record] = ConfigRecord(changed)
+        return super().send_and_receive(messages, timeout=timeout)
+
+
+@pytest.mark.parametrize(("record", "changes", "said"), [
+    ("config", {"learning-rate": 0.0}, "altered on the way"),
+    ("cohort", {"bind-model": False}, "not bound to the model"),
+    ("cohort", {"threshold": 4}, "altered on the way"),
+])
+def test_a_hospital_that_is_told_something_else_sends_nothing(configs, caplog, record, changes,
+                                                              said):
+    grid = Lying(secure_sum.client_app, configs, record, **changes)
+    with caplog.at_level(logging.WARNING, "leaklab.flower"):
+        (opened,) = federate(grid)
+    assert opened.contributors == NAMES[1:]
+    assert said in caplog.text
+
+
 def test_a_hospital_with_nan_sends_nothing_and_is_named(configs, caplog):
     """Training that overflows leaves NaN; its update is refused before it is masked."""
     with caplog.at_level(logging.WARNING, "leaklab.flower"), pytest.raises(sa.RoundAborted):

@@ -7,14 +7,16 @@
 
 The phases are those of :mod:`leaklab.defences.secure_aggregation`; here they are carried by Flower
 1.41's Message API, in process by :class:`leaklab.flower.local_grid.LocalGrid`. No number of
-records and no loss goes out in the clear. Needs the extras ``flower`` and ``defences``.
+records and no loss goes out in the clear. Keys depend on the model and on the training settings
+that a hospital was sent; it shares and masks once a round, and refuses unbound masks. Needs the
+extras ``flower`` and ``defences``.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -105,6 +107,7 @@ def answer_advertise(message: Message, context: Context) -> Message:
     secrets = sa.draw_secrets()
     context.state["secrets"] = ConfigRecord(
         {"pairs": secrets.pairs, "own": secrets.own, "channel": secrets.channel})
+    context.state["used"] = ConfigRecord({"share": False, "train": False})
     name = _hospital(message, context).name
     return _reply(message, "advert", advert_record(sa.advertise(name, secrets)))
 
@@ -112,9 +115,9 @@ def answer_advertise(message: Message, context: Context) -> Message:
 @client_app.query("share")
 def answer_share(message: Message, context: Context) -> Message:
     """Split the secrets among those whose keys the server passes on."""
-    content = message.content
-    shares = sa.share(cohort_of(content["cohort"]), _hospital(message, context).name,
-                      _secrets(context), _adverts(content))
+    _use_once(context, "share")
+    shares = sa.share(_cohort(message), _hospital(message, context).name, _secrets(context),
+                      _adverts(message.content))
     return _reply(message, "shares", shares_record(shares))
 
 
@@ -124,6 +127,7 @@ def answer_train(message: Message, context: Context) -> Message:
     config, seat = message.content["config"], _seat(message, context)
     hospital, seed, size = (_hospital(message, context), int(config["seed"]),
                             int(config["image-size"]))
+    _use_once(context, "train")
     model = initial_model(seed, size)
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     number = seat.cohort.round
@@ -155,13 +159,33 @@ def _secrets(context: Context) -> sa.Secrets:
     return sa.Secrets(**context.state["secrets"])
 
 
+def _use_once(context: Context, step: str) -> None:
+    """Two answers under the same keys would tell their difference."""
+    _secrets(context)
+    if context.state["used"][step]:
+        raise sa.RoundAborted(f"{step}: already answered in this round")
+    context.state["used"][step] = True
+
+
+def _cohort(message: Message) -> sa.Cohort:
+    """What the server says of the round, and what else it says to do, which keys depend on."""
+    cohort = cohort_of(message.content["cohort"])
+    if not cohort.bind_model:
+        raise sa.RoundAborted("cohort: masks not bound to the model, expected bound ones")
+    return replace(cohort, told=_told(message.content["config"]))
+
+
+def _told(config: Mapping) -> str:
+    return repr(sorted(config.items()))
+
+
 def _adverts(content: RecordDict) -> list[sa.Advert]:
     return [sa.Advert(**record) for record in all_of(content, "advert")]
 
 
 def _seat(message: Message, context: Context) -> sa.Seat:
     content = message.content
-    return sa.take_seat(cohort_of(content["cohort"]), _hospital(message, context).name,
+    return sa.take_seat(_cohort(message), _hospital(message, context).name,
                         _secrets(context), _adverts(content),
                         [shares_of(record) for record in all_of(content, "shares")])
 
@@ -175,7 +199,7 @@ def _reply(message: Message, kind: str, record: ConfigRecord) -> Message:
 
 def federate_securely(
     grid: Grid, training: LocalTraining, *, rounds: int, seed: int, num_hospitals: int,
-    threshold: int | None = None, size: int = 28, bind_model: bool = True, timeout: float = TIMEOUT,
+    threshold: int | None = None, size: int = 28, timeout: float = TIMEOUT,
 ) -> Iterator[sa.Opened]:
     """Yield what the server opens in each round, over the nodes of ``grid``.
 
@@ -188,13 +212,13 @@ def federate_securely(
     for number in range(1, rounds + 1):
         nodes = wait_for_nodes(grid, num_hospitals, timeout)
         opened = _round(grid, nodes, state, config_of(training, seed, size), number,
-                        threshold or len(nodes) // 2 + 1, bind_model, timeout)
+                        len(nodes) // 2 + 1 if threshold is None else threshold, timeout)
         state = opened.after
         yield opened
 
 
 def _round(grid: Grid, nodes: Sequence[int], state: State, config: ConfigRecord, number: int,
-           threshold: int, bind_model: bool, timeout: float) -> sa.Opened:
+           threshold: int, timeout: float) -> sa.Opened:
     def ask(kind: str, whom: Sequence[int], **records) -> dict[int, RecordDict]:
         sent = [Message(RecordDict({"config": config, **records}), node, kind,
                         group_id=str(number)) for node in whom]
@@ -215,7 +239,7 @@ def _round(grid: Grid, nodes: Sequence[int], state: State, config: ConfigRecord,
 
     adverts = everyone("query.advertise", "advert")
     names = {node: str(record["hospital"]) for node, record in adverts.items()}
-    cohort = sa.Cohort(tuple(names.values()), threshold, number, bind_model=bind_model)
+    cohort = sa.Cohort(tuple(names.values()), threshold, number, told=_told(config))
     told = {"cohort": cohort_record(cohort),
             **{f"advert/{node}": record for node, record in adverts.items()}}
     shares = everyone("query.share", "shares", **told)

@@ -7,7 +7,8 @@ own mask. So a late answer stays hidden, and so does the update of one that drop
 
 Against whom: an honest-but-curious server, alone or with fewer hospitals than the threshold, and
 anyone on the network. Masks are bound to the hash of the model received, so a server that sends
-different models (:mod:`leaklab.attacks.malicious_server.inconsistency`) learns noise.
+different models (:mod:`leaklab.attacks.malicious_server.inconsistency`) learns noise. What else it
+tells hospitals before they train belongs in ``Cohort.told``, or it could differ unseen.
 
 What it does not defend against:
 
@@ -16,7 +17,9 @@ What it does not defend against:
 * sums over changing sets of hospitals (:mod:`leaklab.attacks.disaggregation`);
 * a server that invents hospitals, exchanges keys, or tells hospitals of different survivors: it
   takes signed keys and one more phase to stop that, as in section 6 of the paper;
-* a hospital that sends nonsense, on purpose or not: it spoils the round unseen, where in range.
+* a hospital that sends nonsense, on purpose or not, or somebody on the way who changes what it
+  sent: either spoils the round unseen, where in range; the second is what TLS is for;
+* a server that lets a hospital mask twice in a round: a caller must not, see :func:`mask`.
 
 ``quantise``  whole numbers modulo 2^k     ``keys``      the cryptography, from libraries
 ``messages``  what is sent                 ``protocol``  the phases

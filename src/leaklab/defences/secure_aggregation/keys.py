@@ -64,9 +64,15 @@ def public_bytes(seed: bytes) -> bytes:
     return private_key(seed).public_key().public_bytes_raw()
 
 
-def agreed(seed: bytes, other: bytes) -> bytes:
-    """What two hospitals both compute, each from its own seed and the other's public key."""
-    return private_key(seed).exchange(X25519PublicKey.from_public_bytes(other))
+def agreed(seed: bytes, other: bytes, whose: str) -> bytes:
+    """What two hospitals both compute, each from its own seed and the other's public key.
+
+    Raises :class:`RoundAborted` that names whose public key is none.
+    """
+    try:
+        return private_key(seed).exchange(X25519PublicKey.from_public_bytes(other))
+    except ValueError as reason:  # not of 32 bytes, or a point of which nothing secret follows
+        raise RoundAborted(f"public key of {whose}: {reason}") from None
 
 
 def mask_words(key: bytes, count: int, word: np.dtype) -> np.ndarray:

@@ -29,6 +29,8 @@ class Cohort:
         than half, so that a server cannot ask two halves for the two secrets of one hospital.
     bind_model
         Whether masks depend on the model received; off, only to show why.
+    told
+        What else decides the updates and must be the same for all, such as training settings.
 
     Raises ``ValueError`` that names the argument for a value out of range.
     """
@@ -38,6 +40,7 @@ class Cohort:
     round: int = 0
     quantiser: Quantiser = field(default_factory=Quantiser)
     bind_model: bool = True
+    told: str = ""
 
     def __post_init__(self):
         n = len(self.hospitals)

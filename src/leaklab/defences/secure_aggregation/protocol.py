@@ -56,7 +56,7 @@ def share(cohort: Cohort, hospital: str, secrets: keys.Secrets,
 
 def take_seat(cohort: Cohort, hospital: str, secrets: keys.Secrets, adverts: Sequence[Advert],
               shares: Sequence[Shares]) -> Seat:
-    """Unseal what the others shared with ``hospital``.
+    """Unseal what the others shared with ``hospital`` and hold it against their hashes.
 
     Raises :class:`RoundAborted` that names whose advert or share is missing, repeated or altered.
     """
@@ -68,13 +68,16 @@ def take_seat(cohort: Cohort, hospital: str, secrets: keys.Secrets, adverts: Seq
         key = _channel(cohort, secrets, known, owner, hospital)
         both = keys.unseal(key, given.sealed[hospital], what)
         held[owner] = both[:keys.SEED], both[keys.SEED:]
+        if len(both) != 2 * keys.SEED or tuple(map(_hash, held[owner])) != _hashes(given, hospital):
+            raise RoundAborted(f"{what}: not the one whose hash {owner} published")
     return Seat(cohort, hospital, secrets, known, held)
 
 
 def mask(seat: Seat, update: Update) -> Masked:
     """The update behind the hospital's own mask and one with each other hospital.
 
-    Of a pair, the first in the cohort's order adds the mask and the second subtracts it. Raises
+    Of a pair, the first in the cohort's order adds the mask and the second subtracts it. A seat
+    serves once: two messages from it differ by the difference of two updates. Raises
     ``ValueError`` as :func:`leaklab.defences.secure_aggregation.quantise.encode` does.
     """
     cohort, me = seat.cohort, seat.hospital
@@ -159,7 +162,7 @@ def _recover(cohort: Cohort, survivors: Sequence[str], shares: Mapping[str, Shar
                  for holder, answer in revealed.items()}
         given = {holder: part for holder, part in given.items() if part is not None}
         for holder, part in given.items():
-            if _hash(part) != shares[owner].hashes[holder][0 if gone else 1]:
+            if _hash(part) != _hashes(shares[owner], holder)[0 if gone else 1]:
                 raise RoundAborted(f"share of {owner} held by {holder}: altered")
         if len(given) < cohort.threshold:
             raise RoundAborted(f"shares of {owner}: {len(given)} given, expected "
@@ -180,7 +183,7 @@ def _pair_masks(cohort: Cohort, me: str, secret: bytes, adverts: Mapping[str, Ad
     total, place = np.zeros(count, cohort.quantiser.word), cohort.hospitals.index
     for other in others:
         if other != me:
-            key = keys.derive(keys.agreed(secret, adverts[other].mask_key), b"pair",
+            key = keys.derive(keys.agreed(secret, adverts[other].mask_key, other), b"pair",
                               cohort.context, bound)
             words = keys.mask_words(key, count, cohort.quantiser.word)
             total = total + words if place(me) < place(other) else total - words
@@ -192,12 +195,14 @@ def _channel(cohort: Cohort, secrets: keys.Secrets, adverts: Mapping[str, Advert
     """The key that seals shares on the way from ``sender`` to ``receiver``."""
     mine = keys.public_bytes(secrets.channel)
     other = receiver if adverts[sender].channel_key == mine else sender
-    return keys.derive(keys.agreed(secrets.channel, adverts[other].channel_key), b"channel",
+    return keys.derive(keys.agreed(secrets.channel, adverts[other].channel_key, other), b"channel",
                        cohort.context, sender.encode(), receiver.encode())
 
 
 def _checked_adverts(cohort: Cohort, hospital: str, secrets: keys.Secrets,
                      adverts: Sequence[Advert]) -> dict[str, Advert]:
+    if hospital not in cohort.hospitals:
+        raise RoundAborted(f"{hospital}: not of this round, which is of {cohort.hospitals}")
     known = _each_once("adverts", adverts, cohort.hospitals)
     if known[hospital] != advertise(hospital, secrets):
         raise RoundAborted(f"advert of {hospital}: not the one it sent")
@@ -224,6 +229,11 @@ def _enough(cohort: Cohort, survivors: Sequence[str]) -> None:
     if len(survivors) < cohort.threshold:
         raise RoundAborted(f"hospitals: {len(survivors)} left ({', '.join(survivors) or 'none'}), "
                            f"expected at least {cohort.threshold}")
+
+
+def _hashes(given: Shares, holder: str) -> tuple[bytes, bytes]:
+    """Of the two shares that ``holder`` has; of no share where none were published."""
+    return given.hashes.get(holder, (b"", b""))
 
 
 def _hash(share: bytes) -> bytes:

@@ -4,8 +4,9 @@ A hospital with n records sends :math:`n \cdot \mathrm{round}(2^f \Delta)` for e
 update, and n itself as the last word. Whole numbers add without rounding: the weighted mean is that
 of the rounded updates exactly, and no further from the plain one than :math:`2^{-f-1}`.
 
-The upper bits that no honest sum can reach are the checksum: where masks did not cancel, or a word
-was changed on the way, a word is uniform and almost surely out of range.
+The upper bits that no honest sum can reach are the checksum: where masks did not cancel, words are
+uniform and almost surely out of range. It finds accidents, and no forger: a small number added to a
+word on the way stays in range. That takes an authenticated channel to the server, such as TLS.
 """
 
 from __future__ import annotations
