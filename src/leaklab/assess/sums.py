@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from leaklab.attacks import spear
 from leaklab.attacks.exclusive_neurons import exclusive_neurons
+from leaklab.attacks.malicious_server import trap_weights
 from leaklab.data import diabetes, hospitals, scaling
 from leaklab.defences.secure_aggregation import Opened, secure_sum
 from leaklab.federation import SERVER, SERVER_BEHIND_SECURE_AGGREGATION, train_on
@@ -110,6 +111,17 @@ def read(model: nn.Module, view: View, records: int, *key: object) -> Recovered:
     if first is not None and first.certificate.sum() > second.certificate.sum():
         return first
     return second
+
+
+def neurons_alone(model: nn.Module, view: View, rows: Tensor, held: Patients) -> float:
+    """The share of the records ``rows`` that some single neuron shows whole, in every field.
+
+    Where one record alone switches a neuron on, its row is that record, however many stand behind
+    ``view``. Of the answers, one a neuron, the attacker is not told here which are records.
+    """
+    shown = held.in_units(trap_weights.read_rows(model, view).guess)
+    off = (shown[:, None] - held.units[rows]).abs()
+    return float((off <= HALF_A_DIGIT).all(2).any(0).double().mean())
 
 
 def alone(opened: Opened, model: nn.Module, records: int, training: LocalTraining = STEP) -> View:
