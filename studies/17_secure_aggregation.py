@@ -189,7 +189,7 @@ def run_genotypes(hospitals: int, seed: int) -> dict:
 
 def run_counts(hospitals: int, seed: int) -> dict:
     """Diagnoses in a sum; then the share in it taken for that of each hospital, beside the share
-    in the public half, and beside what each hospital's own update says."""
+    in the whole table, and beside what each hospital's own update says."""
     held, net = sums.patients(seed), sums.network(seed)
     rows = sums.dealt(held, [COUNTED] * hospitals, seed)
     sent = sums.updates(net, held, rows, seed)

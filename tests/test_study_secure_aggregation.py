@@ -89,7 +89,8 @@ def test_a_table_is_read_up_to_its_rank_and_no_further_whoever_sent_it():
 
 
 def test_controls_fail():
-    for name, item in {**part("tables", "control"), **part("images", "control")}.items():
+    for name, item in {**part("tables", "control"), **part("images", "control"),
+                       **part("genotypes", "control")}.items():
         assert item.value < 0.002, name
     for name, item in part("images", "exact").items():
         assert item.baseline == 0, name
@@ -127,6 +128,16 @@ def test_records_are_judged_by_half_a_digit_and_claims_by_whose_record_it_is():
     assert judged(stranger)["false"] == 1
     assert judged(stranger, ~sure)["false"] == 0
     assert judged(true[:1], sure[:1]) == {"exact": 0, "fields": 0, "claimed": 0.5, "false": 1}
+
+
+def test_a_single_neuron_shows_records_past_the_rank_and_nobody_else():
+    """Twelve records of ten columns: neither exact attack parts them, yet some can be read."""
+    held, net = sums.patients(0), sums.network(0)
+    rows = sums.dealt(held, [1] * 24, 0)
+    view = sums.server_view(sums.updates(net, held, rows[:12], 0))
+    assert not sums.read(net, view, 12, 0).certificate.any()
+    assert sums.neurons_alone(net, view, torch.cat(rows[:12]), held) > 0
+    assert sums.neurons_alone(net, view, torch.cat(rows[12:]), held) == 0
 
 
 def test_nobody_is_dealt_twice():
