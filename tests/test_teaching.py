@@ -554,6 +554,27 @@ WRONG = {
         "nothing said": lambda e, a, p: max((k for k in range(len(e)) if e[k] <= p),
                                             key=lambda k: a[k], default=0),
     },
+    "masked_word": {
+        "all added": lambda x, k, m, mod: (x + sum(m[:k]) + sum(m[k + 1:])) % mod,
+        "signs turned": lambda x, k, m, mod: (x - sum(m[k + 1:]) + sum(m[:k])) % mod,
+        "no modulus": lambda x, k, m, mod: x + sum(m[k + 1:]) - sum(m[:k]),
+        "one's own too": lambda x, k, m, mod: (x + sum(m[k:]) - sum(m[:k])) % mod,
+    },
+    "fraction_bits": {
+        "no sign": lambda n, r, a, b: solutions.fraction_bits(n, r, a, b + 1),
+        "one hospital": lambda n, r, a, b: solutions.fraction_bits(1, r, a, b),
+        "just full": lambda n, r, a, b: int(math.log2(2 ** (b - 1) / (n * r * a))),
+        "records left out": lambda n, r, a, b: solutions.fraction_bits(n, 1, a, b),
+    },
+    "determined": {
+        "took part": lambda p: p.any(0),
+        "full rank or nothing": lambda p: (torch.linalg.matrix_rank(p) == p.shape[1]).repeat(
+            p.shape[1]),
+        "alone once": lambda p: (p[p.sum(1) == 1] > 0).any(0),
+        "not every time": lambda p: (1 - p).any(0),
+        "a column of its own": lambda p: torch.stack(
+            [(p[:, k] == p.T).all(1).sum() == 1 for k in range(p.shape[1])]),
+    },
 }
 
 

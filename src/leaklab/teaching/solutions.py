@@ -292,3 +292,20 @@ def finding(low, high, baseline, tolerated):
 def told(people, largest_state):
     """Whether individuals, the media and, at the same time, the Secretary are notified."""
     return [True, largest_state > 500, people >= 500]
+
+
+def masked_word(number, place, masks, modulus):
+    """The number with masks added for hospitals that come later, subtracted for earlier ones."""
+    return (number + sum(masks[place + 1:]) - sum(masks[:place])) % modulus
+
+
+def fraction_bits(hospitals, records, largest, bits):
+    """The largest f at which the sum of all stays below half of the words."""
+    reach = hospitals * records * largest
+    return max(f for f in range(bits) if reach * 2**f < 2 ** (bits - 1))
+
+
+def determined(took_part):
+    """Whose update the sums determine: those of whom nothing leaks into another's equation."""
+    seen = torch.linalg.pinv(took_part) @ took_part
+    return (seen - torch.eye(len(seen))).abs().amax(1) < 1e-4

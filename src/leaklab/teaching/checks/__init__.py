@@ -5,7 +5,13 @@ or raises ``AssertionError`` that shows the case which failed.
 """
 
 from leaklab.teaching.checks.cases import Case, run_cases
-from leaklab.teaching.checks.defences import cheapest_that_holds, own_noise
+from leaklab.teaching.checks.defences import (
+    cheapest_that_holds,
+    determined,
+    fraction_bits,
+    masked_word,
+    own_noise,
+)
 from leaklab.teaching.checks.foundations import (
     bytes_per_round,
     class_share,
@@ -74,17 +80,20 @@ __all__ = [
     "cheapest_that_holds",
     "class_share",
     "cosine_distance",
+    "determined",
     "divide_out",
     "even_out",
     "excluded_rate",
     "fedprox_gradient",
     "finding",
+    "fraction_bits",
     "guess_right",
     "independent_numbers",
     "kalman_update",
     "kinship_of",
     "leak_shown",
     "luck",
+    "masked_word",
     "mean_gradient",
     "most_fitting",
     "moved_tokens",
