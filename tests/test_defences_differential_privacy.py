@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from leaklab.defences.accounting import ACCOUNTANTS
 from leaklab.defences.differential_privacy import (
-    ACCOUNTANTS,
     PrivateHospital,
     Spent,
     distributed_noise,
@@ -23,7 +23,7 @@ from leaklab.defences.differential_privacy import (
     spend,
 )
 from leaklab.federation import Hospital, fed_avg
-from leaklab.gradients import record_gradients
+from leaklab.gradients import clipped_sum, record_gradients
 from leaklab.models import conv_net, logistic_regression, mlp
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining
@@ -99,6 +99,29 @@ def test_without_noise_and_with_a_norm_out_of_reach_it_is_the_plain_hospital(tra
     assert list(ends[1]) == list(NET.state_dict())
 
 
+@pytest.mark.parametrize("norm", [0.2, 1e6])
+@pytest.mark.parametrize("net", [NET, conv_net(generator(0), size=8, num_classes=3).double()])
+def test_clipping_in_one_pass_is_clipping_record_by_record(net, norm):
+    inputs = INPUTS if net is NET else torch.randn(N, 1, 8, 8, generator=generator(1)).double()
+    rows = record_gradients(net, net.state_dict(), inputs, TARGETS)
+    share = (norm / rows.norm(dim=1)).clamp(max=1)
+    found = torch.cat([g.flatten() for g in clipped_sum(net, inputs, TARGETS, norm)])
+    torch.testing.assert_close(found, (share[:, None] * rows).sum(0))
+    some = LocalTraining(0.1, local_steps=6, batch_size=2)
+    slow, fast = (flat(train(PrivateHospital("A", inputs, TARGETS, 0.5, norm, one_pass=how), some,
+                             net=net)) for how in (False, True))
+    torch.testing.assert_close(slow, fast, atol=1e-5, rtol=1e-5)
+
+
+def test_one_pass_refuses_layers_it_does_not_know():
+    odd = nn.Sequential(nn.Linear(FEATURES, 4), nn.LayerNorm(4), nn.Linear(4, 2)).double()
+    with pytest.raises(ValueError, match=r"'1.weight', '1.bias'.* given, expected those of"):
+        clipped_sum(odd, INPUTS, TARGETS, 1.0)
+    grouped = nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.Flatten(), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="grouped convolutions"):
+        clipped_sum(grouped, torch.ones(1, 2, 3, 3), torch.zeros(1).long(), 1.0)
+
+
 def test_the_draws_depend_on_the_generator_alone():
     some = LocalTraining(0.1, local_steps=3, batch_size=4)
     first, again = (flat(train(hospital(1.0), some)) for _ in range(2))
@@ -139,7 +162,7 @@ def test_batches_are_a_poisson_sample():
 # --- The unit -------------------------------------------------------------------------------
 
 
-def clipped_sum(clinic, keep):
+def sum_over(clinic, keep):
     """The sum of clipped gradients of the units that ``keep`` leaves, from a step without noise."""
     some = replace(clinic, inputs=clinic.inputs[keep], targets=clinic.targets[keep],
                    patients=clinic.patients and tuple(np.array(clinic.patients)[keep.numpy()]))
@@ -152,7 +175,7 @@ def clipped_sum(clinic, keep):
 def test_removing_a_patient_moves_the_sum_by_no_more_than_the_norm(patients, norm):
     clinic = hospital(norm=norm, patients=tuple(patients), sampler=everybody)
     gone = torch.tensor([name != patients[0] for name in patients])
-    moved = clipped_sum(clinic, torch.ones(N, dtype=torch.bool)) - clipped_sum(clinic, gone)
+    moved = sum_over(clinic, torch.ones(N, dtype=torch.bool)) - sum_over(clinic, gone)
     assert float(moved.norm()) <= norm * (1 + 1e-6)
 
 
@@ -161,10 +184,10 @@ def test_clipping_records_lets_a_patient_of_several_move_the_sum_by_more():
     same = replace(same, inputs=INPUTS[:1].repeat(N, 1), targets=TARGETS[:1].repeat(N))
     gone = torch.arange(N) >= 5
     everything = torch.ones(N, dtype=torch.bool)
-    moved = clipped_sum(same, everything) - clipped_sum(same, gone)
+    moved = sum_over(same, everything) - sum_over(same, gone)
     assert float(moved.norm()) == pytest.approx(5 * 0.1, rel=1e-3)
     by_patient = replace(same, patients=("one",) * 5 + tuple("abcdefg"))
-    moved = clipped_sum(by_patient, everything) - clipped_sum(by_patient, gone)
+    moved = sum_over(by_patient, everything) - sum_over(by_patient, gone)
     assert float(moved.norm()) == pytest.approx(0.1, rel=1e-3)
 
 
@@ -278,6 +301,7 @@ def test_noise_for_a_budget_is_the_least_that_keeps_it(target):
     (lambda: hospital(-1.0), "noise_multiplier: -1.0"),
     (lambda: hospital(1.0, 0.0), "max_grad_norm: 0.0"),
     (lambda: hospital(patients=("a",)), "patients: 1 given, expected 12"),
+    (lambda: hospital(patients=("a",) * N, one_pass=True), "one_pass: True given"),
     (lambda: PrivateHospital("A", INPUTS, TARGETS[:3], 1.0, 1.0), "targets: 3 given"),
     (lambda: PrivateHospital("A", INPUTS[:0], TARGETS[:0], 1.0, 1.0), "inputs: no records"),
     (lambda: train(hospital(), LocalTraining(0.1, proximal=0.1)), "expected no proximal term"),

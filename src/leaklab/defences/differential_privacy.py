@@ -18,38 +18,35 @@ an ordinary generator in floating point, which an adversary who guesses its key 
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from leaklab.defences.accounting import (
+    History,
+    Spent,
+    distributed_noise,
+    epsilon,
+    noise_for,
+    spend,
+)
 from leaklab.defences.clip_and_noise import require_parameters
+from leaklab.gradients import clipped_sum
 from leaklab.runtime import isolated_rng
 from leaklab.updates import LocalTraining, Update, copy_state
 
 if TYPE_CHECKING:
     from opacus.optimizers import DPOptimizer
 
-ACCOUNTANTS = ("prv", "rdp")
-"""Opacus' accountants that never promise too much; its third, ``gdp``, is an approximation that
-does."""
+__all__ = ["History", "PrivateHospital", "Sampler", "Spent", "by_unit", "distributed_noise",
+           "epsilon", "noise_for", "poisson_batches", "private_parts", "spend"]
 
-
-class Spent(NamedTuple):
-    """So many steps at one noise and one rate: an entry in the history of Opacus' accountants."""
-
-    noise_multiplier: float
-    sample_rate: float
-    steps: int
-
-
-History = tuple[Spent, ...]
 Sampler = Callable[[int, float, int, torch.Generator], Iterable[Sequence[int]]]
 """From units, sample rate, steps and a generator to the units in each step."""
 
@@ -79,6 +76,9 @@ class PrivateHospital:
         For each record, whose it is: the unit is then the patient. ``None``: the record.
     sampler
         Draws the batches. Accountants count for :func:`poisson_batches` alone.
+    one_pass
+        Clip by :func:`leaklab.gradients.clipped_sum`, which is faster and holds no gradient of a
+        single record. For records as units, and layers that it knows.
 
     Raises ``ValueError`` that names the argument.
     """
@@ -90,6 +90,7 @@ class PrivateHospital:
     max_grad_norm: float
     patients: tuple[str, ...] | None = None
     sampler: Sampler = poisson_batches
+    one_pass: bool = False
 
     def __post_init__(self):
         require_parameters(self.max_grad_norm, self.noise_multiplier)
@@ -98,6 +99,8 @@ class PrivateHospital:
             if given is not None and len(given) != len(self.inputs):
                 raise ValueError(f"{argument}: {len(given)} given, expected {len(self.inputs)}, "
                                  "one a record")
+        if self.one_pass and self.patients is not None:
+            raise ValueError("one_pass: True given, expected False where the unit is a patient")
         if not len(self.inputs):
             raise ValueError("inputs: no records given, expected at least one")
 
@@ -136,6 +139,8 @@ class PrivateHospital:
         module, optimiser = private_parts(
             local, training, self._batch(training), self.noise_multiplier, self.max_grad_norm,
             _twin(generator, self.inputs.device))
+        if self.one_pass:
+            module.disable_hooks()
         if listen:
             listen(optimiser)
         owner = self.owner
@@ -147,8 +152,12 @@ class PrivateHospital:
                 optimiser.zero_grad()
                 drawn = torch.as_tensor(units, dtype=torch.long)
                 records = torch.isin(owner, drawn).nonzero()[:, 0]
-                _gradients(module, self.inputs, self.targets, weights, records.to(weights.device))
-                by_unit(optimiser.params, owner[records])
+                here = records.to(self.inputs.device)
+                if self.one_pass and len(here):
+                    _clip_at_once(local, optimiser, self.inputs[here], self.targets[here])
+                else:
+                    _gradients(module, self.inputs, self.targets, weights, here)
+                    by_unit(optimiser.params, owner[records])
                 optimiser.step()
         update = Update(before, copy_state(local.state_dict()), len(self.inputs), round, self.name)
         return defend(update) if defend else update
@@ -211,89 +220,16 @@ def _gradients(module: nn.Module, inputs: Tensor, targets: Tensor, weights: Tens
         (weights[records] * losses).sum().backward()
 
 
+def _clip_at_once(module: nn.Module, optimiser: DPOptimizer, inputs: Tensor,
+                  targets: Tensor) -> None:
+    """Leave the sum of clipped gradients with the optimiser, which finds no rows left to clip."""
+    sums = clipped_sum(module, inputs, targets, optimiser.max_grad_norm)
+    for p, total in zip(module.parameters(), sums, strict=True):
+        p.grad_sample = p.new_zeros(0, *p.shape) if p.requires_grad else None
+        p.summed_grad = total if p.requires_grad else None
+
+
 def _twin(generator: torch.Generator, device: torch.device) -> torch.Generator:
     """A generator on ``device``, seeded by a draw."""
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     return torch.Generator(device).manual_seed(seed)
-
-
-# --- The budget -------------------------------------------------------------------------------
-
-
-def spend(history: History, spent: Spent) -> History:
-    """``history`` and one round more; rounds alike become one entry."""
-    if history and history[-1][:2] == spent[:2]:
-        return (*history[:-1], spent._replace(steps=history[-1].steps + spent.steps))
-    return (*history, spent)
-
-
-def epsilon(history: History, delta: float, *, units: int, accountant: str = "prv") -> float:
-    r"""The epsilon at ``delta`` of all steps in ``history``, for adding or removing one unit.
-
-    ``accountant`` is ``"prv"`` (Gopi, Lee and Wutschitz, 2021, arXiv:2106.02848; within 0.01, from
-    above) or ``"rdp"`` (Mironov, 2017, arXiv:1702.07476; at once, and larger). Nothing spent is 0,
-    no noise infinity. ``units`` is how many there are, taken for public: a ``delta`` of
-    :math:`1/n` would allow to publish one unit as it is.
-
-    Raises ``ValueError`` that names the argument.
-    """
-    if not 0 < delta < 1 / units:
-        raise ValueError(f"delta: {delta} given, expected a number above 0 and below 1/{units}, "
-                         "one over the number of units")
-    if accountant not in ACCOUNTANTS:
-        raise ValueError(f"accountant: {accountant!r} given, expected one of {ACCOUNTANTS}")
-    if not history:
-        return 0.0
-    if min(spent.noise_multiplier for spent in history) == 0:
-        return math.inf
-    from opacus.accountants import create_accountant
-
-    counting = create_accountant(accountant)
-    counting.history = [tuple(spent) for spent in history]
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        return float(counting.get_epsilon(delta))
-
-
-def noise_for(
-    target_epsilon: float, delta: float, *, units: int, sample_rate: float, steps: int,
-    accountant: str = "rdp", precision: float = 0.01,
-) -> float:
-    """The smallest noise multiplier, to ``precision``, whose epsilon is ``target_epsilon`` at most.
-
-    Arguments as of :func:`epsilon`. Raises ``ValueError`` for a target that is not above 0, or
-    that noise of 1,000 does not reach.
-    """
-    def spent(noise: float) -> float:
-        return epsilon((Spent(noise, sample_rate, steps),), delta, units=units,
-                       accountant=accountant)
-
-    low, high = 0.0, 1.0
-    while high <= 1000 and spent(high) > target_epsilon:
-        low, high = high, 2 * high
-    if not target_epsilon > 0 or high > 1000:
-        raise ValueError(f"target_epsilon: {target_epsilon} given, expected a number above 0 that "
-                         "noise of 1,000 reaches")
-    while high - low > precision:
-        middle = (low + high) / 2
-        low, high = (low, middle) if spent(middle) <= target_epsilon else (middle, high)
-    return high
-
-
-def distributed_noise(noise_multiplier: float, hospitals: int, honest: int) -> float:
-    r"""Each hospital's noise multiplier, so that a sum is private though no share alone is.
-
-    Of ``hospitals`` whose updates are only seen added up, at least ``honest`` add their noise and
-    tell nobody. Their variances add up to :math:`\sigma^2 C^2` if each adds
-    :math:`\sigma C/\sqrt{honest}`; the others' noise may be subtracted. A share alone protects
-    :math:`\sqrt{honest}` times worse: this needs secure aggregation.
-
-    Raises ``ValueError`` for noise that is not above 0, or ``honest`` not in 1 to ``hospitals``.
-    Source: Truex et al. (2019, arXiv:1812.03224).
-    """
-    if not noise_multiplier > 0:
-        raise ValueError(f"noise_multiplier: {noise_multiplier} given, expected a number above 0")
-    if not 1 <= honest <= hospitals:
-        raise ValueError(f"honest: {honest} given, expected 1 to {hospitals}, the number of "
-                         "hospitals")
-    return noise_multiplier / math.sqrt(honest)
