@@ -71,9 +71,9 @@ def noise_for(
     target_epsilon: float, delta: float, *, units: int, sample_rate: float, steps: int,
     accountant: str = "rdp", precision: float = 0.01,
 ) -> float:
-    """The smallest noise multiplier, to ``precision``, whose epsilon is ``target_epsilon`` at most.
+    """The smallest noise multiplier whose epsilon is ``target_epsilon`` at most.
 
-    Arguments as of :func:`epsilon`. Raises ``ValueError`` for a target that is not above 0, or
+    Above it by no more than the share ``precision``. Arguments as of :func:`epsilon`. Raises ``ValueError`` for a target that is not above 0, or
     that noise of 1,000 does not reach.
     """
     def spent(noise: float) -> float:
@@ -86,7 +86,7 @@ def noise_for(
     if not target_epsilon > 0 or high > 1000:
         raise ValueError(f"target_epsilon: {target_epsilon} given, expected a number above 0 that "
                          "noise of 1,000 reaches")
-    while high - low > precision:
+    while high - low > precision * high:
         middle = (low + high) / 2
         low, high = (low, middle) if spent(middle) <= target_epsilon else (middle, high)
     return high

@@ -147,7 +147,9 @@ class PrivateHospital:
         weights = (1 / owner.bincount()[owner]).to(self.inputs)
         batches = self.sampler(self.units, self._batch(training) / self.units,
                                training.local_steps, generator)
-        with isolated_rng(generator):
+        with isolated_rng(generator), warnings.catch_warnings():
+            # the input needs no gradient, and torch says so of Opacus' hooks
+            warnings.filterwarnings("ignore", "Full backward hook is firing")
             for units in batches:
                 optimiser.zero_grad()
                 drawn = torch.as_tensor(units, dtype=torch.long)
@@ -215,9 +217,7 @@ def _gradients(module: nn.Module, inputs: Tensor, targets: Tensor, weights: Tens
             p.grad_sample = p.new_zeros(0, *p.shape) if p.requires_grad else None
         return
     losses = cross_entropy(module(inputs[records]), targets[records], reduction="none")
-    with warnings.catch_warnings():  # the input needs no gradient, and torch says so of the hooks
-        warnings.filterwarnings("ignore", "Full backward hook is firing")
-        (weights[records] * losses).sum().backward()
+    (weights[records] * losses).sum().backward()
 
 
 def _clip_at_once(module: nn.Module, optimiser: DPOptimizer, inputs: Tensor,
