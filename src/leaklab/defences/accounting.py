@@ -73,8 +73,8 @@ def noise_for(
 ) -> float:
     """The smallest noise multiplier whose epsilon is ``target_epsilon`` at most.
 
-    Above it by no more than the share ``precision``. Arguments as of :func:`epsilon`. Raises ``ValueError`` for a target that is not above 0, or
-    that noise of 1,000 does not reach.
+    Above it by no more than the share ``precision``. Arguments as of :func:`epsilon`. Raises
+    ``ValueError`` for a target that is not above 0, or that noise of 1,000 does not reach.
     """
     def spent(noise: float) -> float:
         return epsilon((Spent(noise, sample_rate, steps),), delta, units=units,
