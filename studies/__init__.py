@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from leaklab.metrics import mean_interval, proportion_interval
+from leaklab.metrics.clustered import share_interval
 
 
 def by_condition(results: list[tuple[dict, dict]]) -> Iterator[tuple[dict, list[dict]]]:
@@ -31,3 +32,17 @@ def interval_of(runs: tuple[float, ...], unit: str) -> tuple[tuple[float, float]
     if unit.startswith("share"):
         return (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1"
     return (low, high), "95 % t over trials"
+
+
+def victims_interval(runs: tuple[float, ...], size: int) -> tuple[tuple[float, float], str]:
+    """An interval for a share of victims, ``size`` of them drawn in each trial, and its name.
+
+    Where the trials differ, their spread says how far victims of one trial stand or fall together.
+    Where all victims agree it says nothing, and they are counted as independent draws: right where
+    the spread of neighbouring conditions is what that gives.
+    """
+    if set(runs) <= {0.0} or set(runs) <= {1.0}:
+        trials = size * len(runs)
+        return (proportion_interval(round(runs[0] * trials), trials),
+                "95 % Clopper-Pearson over victims")
+    return share_interval(runs, size), f"95 % Korn-Graubard over trials of {size}"

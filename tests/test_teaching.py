@@ -464,6 +464,26 @@ WRONG = {
         "scaled too": lambda c, g: torch.stack(
             [(c[k] - c[g == g[k]].mean(0)) / (c[g == g[k]].std(0) + 1) for k in range(len(c))]),
     },
+    "snps_needed": {
+        "a distance, not its square": lambda d, n, r: d * n * (n + r) / r,
+        "population known": lambda d, n, r: d**2 * n,
+        "share upside down": lambda d, n, r: d**2 * n * r / (n + r),
+    },
+    "worth": {
+        "sizes, not squares": lambda c: len(c) ** 2 / c.abs().sum(),
+        "signs kept": lambda c: len(c) ** 2 / c.sum(),
+        "no diagonal": lambda c: len(c) ** 2 / (c.square().sum() - len(c) + 1e-9),
+        "rank": lambda c: torch.linalg.matrix_rank(c).float(),
+    },
+    "beacon_evidence": {
+        "one allele a person": lambda s, f, n, w: solutions.beacon_evidence(
+            s, 1 - (1 - f).sqrt(), n, w),
+        "member among the others": lambda s, f, n, w: torch.where(
+            s, (1 - w * (1 - f) ** (2 * n)) / (1 - (1 - f) ** (2 * n)), torch.tensor(w)
+        ).log().sum(),
+        "yes counts only": lambda s, f, n, w: solutions.beacon_evidence(s[s], f[s], n, w),
+        "the other way round": lambda s, f, n, w: -solutions.beacon_evidence(s, f, n, w),
+    },
 }
 
 
@@ -475,6 +495,12 @@ def named(function, name):
 @pytest.mark.parametrize("name", WRONG)
 def test_every_check_accepts_its_solution(name, capsys):
     getattr(checks, name)(getattr(solutions, name))
+    assert capsys.readouterr().out == f"Exercise {name}: passed\n"
+
+
+@pytest.mark.parametrize("name", ["worth", "beacon_evidence"])
+def test_a_plain_number_is_as_right_as_a_tensor(name, capsys):
+    getattr(checks, name)(named(lambda *given: float(getattr(solutions, name)(*given)), name))
     assert capsys.readouterr().out == f"Exercise {name}: passed\n"
 
 

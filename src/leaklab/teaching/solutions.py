@@ -211,3 +211,21 @@ def even_out(columns, groups):
     """The columns with the mean of each patient's group taken out."""
     means = torch.stack([columns[groups == group].mean(0) for group in groups])
     return columns - means
+
+
+def snps_needed(distance, cohort, reference):
+    """How many unlinked SNPs put a member so many deviations above strangers."""
+    return distance**2 * cohort * (cohort + reference) / reference
+
+
+def worth(correlation):
+    """How many unlinked SNPs these are worth: m^2 over the sum of squared correlations."""
+    return len(correlation) ** 2 / correlation.square().sum()
+
+
+def beacon_evidence(said, frequencies, people, mismatch):
+    """Log-likelihood ratio of a member over a stranger, from yes (True) and no."""
+    stranger = (1 - frequencies) ** (2 * people)  # nobody carries it
+    member = mismatch * (1 - frequencies) ** (2 * (people - 1))  # nor do others, and a wrong call
+    yes, no = (1 - member) / (1 - stranger), member / stranger
+    return torch.where(said, yes, no).log().sum()

@@ -13,6 +13,7 @@ from leaklab.teaching.checks.foundations import (
     other_hospital,
     weighted_mean,
 )
+from leaklab.teaching.checks.genomes import beacon_evidence, snps_needed, worth
 from leaklab.teaching.checks.inversion import (
     agreement,
     alarm_bound,
@@ -51,6 +52,7 @@ __all__ = [
     "against_others",
     "agreement",
     "alarm_bound",
+    "beacon_evidence",
     "best_area",
     "bins_needed",
     "break_even",
@@ -76,9 +78,11 @@ __all__ = [
     "rest_of",
     "rounds_together",
     "run_cases",
+    "snps_needed",
     "total_variation",
     "uplift",
     "weighted_mean",
     "whole_counts",
     "words_in_order",
+    "worth",
 ]

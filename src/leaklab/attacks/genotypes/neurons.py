@@ -1,0 +1,51 @@
+r"""Candidates that single neurons give, or two of them.
+
+Where only one record of the batch switches neuron k on, its row is a multiple of that record
+(:func:`alone`). Before a head for two classes with slopes u, row k over :math:`u_k` is the sum of
+:math:`c_i [x_i, 1]` over the records that switch it on, with the same :math:`c_i` at each neuron;
+where the records of two neurons differ by one, the difference is that record (:func:`differences`).
+
+Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987) for the ratio; Pan et al. (2022,
+arXiv:2010.13356) for neurons with exclusive records; Fowl et al. (2022, arXiv:2110.13057) for
+differences, there of neurons built for it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from leaklab.attacks.genotypes.reading import Reading
+
+LOOKED_AT = 24  # SNPs on which a difference is tried before all are
+ROUGH = 0.3  # how far it may be off there
+RESOLVED = 8.0  # a last entry must stand so many times above its noise
+
+
+def alone(seen: Reading) -> Tensor:
+    """Coordinates (n, rank) of each row that stands out of the noise."""
+    resolved = seen.rows[:, -1].abs() > RESOLVED * seen.noise
+    return (seen.left * seen.sizes)[resolved]
+
+
+def differences(seen: Reading) -> Tensor:
+    """Coordinates (n, rank) of those differences of two neurons that look whole at a few SNPs.
+
+    None where the slopes of the head are not known; see :class:`Reading`.
+    """
+    if seen.slopes is None:
+        return seen.sizes.new_zeros(0, seen.rank)
+    heard = seen.slopes.abs() > 1e-3 * seen.slopes.abs().max()
+    scaled = (seen.left * seen.sizes)[heard] / seen.slopes[heard, None]
+    noise = seen.noise / seen.slopes[heard].abs()
+    informative = seen.rows[:, :-1].square().sum(0).topk(
+        min(LOOKED_AT, seen.rows.shape[1] - 1)).indices
+    columns = torch.cat([informative, informative.new_tensor([seen.rows.shape[1] - 1])])
+    few = scaled @ seen.basis[:, columns]
+    i, j = torch.triu_indices(len(few), len(few), 1, device=few.device)
+    apart = few[i] - few[j]
+    resolved = apart[:, -1].abs() > RESOLVED * noise[i].hypot(noise[j])
+    ratio = apart[:, :-1] / apart[:, -1:]
+    rough = (ratio - ratio.round().clamp(0, 2)).abs().amax(1) < ROUGH
+    keep = resolved & rough
+    return scaled[i[keep]] - scaled[j[keep]]
