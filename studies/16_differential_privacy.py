@@ -473,7 +473,9 @@ def conditions_of(setting: dict, name: str) -> dict:
             "ceiling": bounds.auc_ceiling(mu) if "auc" in name else bounds.tpr_ceiling(FPR, mu)}
         return {"models": MODELS, "steps": STEPS, "learning_rate": RATE, "width": WIDTH, **ceiling}
     if part == "heart":
-        return {"rounds": HEART_ROUNDS, "learning_rate": HEART.learning_rate, "delta": DELTA,
+        how = setting["how"]
+        budget = {"budget": how} if isinstance(how, float) else {}
+        return {**budget, "rounds": HEART_ROUNDS, "learning_rate": HEART.learning_rate, "delta": DELTA,
                 "batch_size": HEART.batch_size, "local_steps": HEART.local_steps}
     if part == "nodules":
         return {"rounds": NODULE_ROUNDS, "learning_rate": NODULE_RATES[setting["unit"]],
