@@ -475,8 +475,8 @@ def conditions_of(setting: dict, name: str) -> dict:
     if part == "heart":
         how = setting["how"]
         budget = {"budget": how} if isinstance(how, float) else {}
-        return {**budget, "rounds": HEART_ROUNDS, "learning_rate": HEART.learning_rate, "delta": DELTA,
-                "batch_size": HEART.batch_size, "local_steps": HEART.local_steps}
+        return {**budget, "rounds": HEART_ROUNDS, "learning_rate": HEART.learning_rate,
+                "batch_size": HEART.batch_size, "local_steps": HEART.local_steps, "delta": DELTA}
     if part == "nodules":
         return {"rounds": NODULE_ROUNDS, "learning_rate": NODULE_RATES[setting["unit"]],
                 "delta": DELTA, "batch_size": NODULE_BATCH, "local_steps": NODULE_STEPS}

@@ -5,6 +5,7 @@ or raises ``AssertionError`` that shows the case which failed.
 """
 
 from leaklab.teaching.checks.cases import Case, run_cases
+from leaklab.teaching.checks.defences import most_accused, patient_gradient, proved_epsilon
 from leaklab.teaching.checks.foundations import (
     bytes_per_round,
     class_share,
@@ -67,6 +68,7 @@ __all__ = [
     "kalman_update",
     "leak_shown",
     "mean_gradient",
+    "most_accused",
     "most_fitting",
     "moved_tokens",
     "named_members",
@@ -74,6 +76,8 @@ __all__ = [
     "other_hospital",
     "outside_span",
     "owner_chance",
+    "patient_gradient",
+    "proved_epsilon",
     "reconstruction_bound",
     "rest_of",
     "rounds_together",
