@@ -399,7 +399,7 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     baseline, whose = baseline_of(setting, outcomes, name)
     words = [part, *(str(v).replace(" ", "_") for k, v in setting.items() if k != "part"), name]
     return Evidence(
-        name="_".join(words), statement=STATEMENTS.get(name, rebuilt_by(name)),
+        name="_".join(words), statement=STATEMENTS.get(name) or rebuilt_by(name),
         value=float(np.mean(runs)), unit=unit, interval=interval, interval_kind=kind,
         baseline=baseline, baseline_kind=whose, runs=runs,
         seeds=SEEDS if part in ("picked", "heart") else FEWER, data=data.provenance,

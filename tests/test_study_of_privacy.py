@@ -4,6 +4,7 @@ import importlib
 import math
 from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from leaklab.defences.record_level import PrivateHospital, RecordLevel
 from leaklab.metrics import mean_interval
 from leaklab.metrics.roc import auc
 from leaklab.models import logistic_regression, mlp
+from leaklab.plots.ceilings import under_ceilings
 from leaklab.runtime import generator
 from leaklab.stack import new_stack, repeat, state_of
 from leaklab.updates import LocalTraining
@@ -88,6 +90,16 @@ def test_the_test_of_clipped_records_is_the_best_that_theory_allows():
     assert abs(auc(scores, members) - shortened) > 0.03
 
 
+def test_the_chart_places_each_measure_over_its_ceiling():
+    items = [RECORDED[f"picked_{mu}_likeliest"] for mu in STUDY.MUS]
+    ax = under_ceilings({"likeliest": items}, title="Below")
+    line = ax.containers[0].lines[0]
+    assert line.get_xdata().tolist() == [item.setting["ceiling"] for item in items]
+    assert line.get_ydata().tolist() == [item.value for item in items]
+    assert bool((line.get_xdata() > line.get_ydata()).all())
+    plt.close(ax.figure)
+
+
 # --- The record -------------------------------------------------------------------------------
 
 
@@ -149,7 +161,8 @@ def test_every_attack_lies_below_its_ceiling_and_every_audit_on_its_side_of_the_
 
 
 @pytest.mark.parametrize("setting", [{"part": "picked", "mu": 1.0}, {"part": "central"},
-                                     {"part": "audit", "code": "noise forgotten"}])
+                                     {"part": "audit", "code": "noise forgotten"},
+                                     {"part": "flower"}])
 def test_a_rerun_repeats_its_trial(setting):
     with promised_data():
         found = STUDY.run({**setting, "seed": 0})
