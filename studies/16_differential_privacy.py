@@ -79,7 +79,7 @@ NODULE_ROUNDS, NODULE_STEPS, NODULE_BATCH = 20, 5, 32
 ONE_STEP = LocalTraining(0.1)
 SERVER_NOISE = 1.0
 AUDITED = LocalTraining(0.1, local_steps=50, batch_size=100)
-AUDIT_NOISE, CANARIES, GUESSED = 5.0, 600, 0.2
+AUDIT_NOISE, AUDIT_DELTA, CANARIES, GUESSED = 5.0, 1e-5, 600, 0.2
 RUNS, SAMPLER_UNITS, SAMPLER_STEPS, SAMPLER_NOISE = 6000, 100, 50, 0.8
 FAULTS = {"correct": None, "noise forgotten": noise_forgotten,
           "clipped after averaging": clipped_after_averaging}
@@ -304,15 +304,6 @@ def run_flower(seed: int) -> dict:
 # --- Audits -----------------------------------------------------------------------------------
 
 
-@functools.cache
-def promised(part: str) -> float:
-    """The epsilon that the accountant promises of what is audited."""
-    units = len(patients()[0]) if part == "audit" else SAMPLER_UNITS
-    spent = (Spent(AUDIT_NOISE, AUDITED.batch_size / units, AUDITED.local_steps)
-             if part == "audit" else Spent(SAMPLER_NOISE, 1 / SAMPLER_STEPS, SAMPLER_STEPS))
-    return epsilon((spent,), DELTA, units=units)
-
-
 def run_audit(code: str, seed: int) -> dict:
     """The epsilon that canaries in one run prove."""
     inputs, targets = patients()
@@ -328,7 +319,7 @@ def run_audit(code: str, seed: int) -> dict:
     net = mlp(generator(seed, "initial weights"), num_features=inputs.shape[1], width=64)
     PrivateHospital("audited", inputs, targets, AUDIT_NOISE, 1.0).train(
         net, AUDITED, generator=generator(seed, "training"), listen=listen)
-    found = one_run_audit(scores[0], included, delta=DELTA / 100, guess_fraction=GUESSED)
+    found = one_run_audit(scores[0], included, delta=AUDIT_DELTA, guess_fraction=GUESSED)
     return {"proved": found.epsilon}
 
 
@@ -460,6 +451,17 @@ def about(setting: dict, name: str) -> dict:
             "defence": "clipping alone" if bare else "clipping and noise for each record"}
 
 
+@functools.cache
+def promised(part: str) -> float:
+    """The epsilon that the accountant promises of what is audited, at the audit's own delta."""
+    if part == "sampler":
+        return epsilon((Spent(SAMPLER_NOISE, 1 / SAMPLER_STEPS, SAMPLER_STEPS),), DELTA,
+                       units=SAMPLER_UNITS)
+    units = len(patients()[0])
+    spent = Spent(AUDIT_NOISE, AUDITED.batch_size / units, AUDITED.local_steps)
+    return epsilon((spent,), AUDIT_DELTA, units=units)
+
+
 def conditions_of(setting: dict, name: str) -> dict:
     """Everything a rerun needs, and what theory allows or an accountant promises."""
     part, mu = setting["part"], setting.get("mu")
@@ -482,8 +484,8 @@ def conditions_of(setting: dict, name: str) -> dict:
                 "delta": DELTA, "batch_size": NODULE_BATCH, "local_steps": NODULE_STEPS}
     if part == "audit":
         return {"canaries": CANARIES, "guessed": GUESSED, "noise_multiplier": AUDIT_NOISE,
-                "steps": AUDITED.local_steps, "batch_size": AUDITED.batch_size, "delta": DELTA,
-                "promised": promised(part)}
+                "steps": AUDITED.local_steps, "batch_size": AUDITED.batch_size,
+                "delta": AUDIT_DELTA, "promised": promised(part)}
     if part == "sampler":
         return {"runs": RUNS, "units": SAMPLER_UNITS, "steps": SAMPLER_STEPS, "delta": DELTA,
                 "noise_multiplier": SAMPLER_NOISE, "promised": promised(part)}
