@@ -505,6 +505,39 @@ WRONG = {
             math.log((1 - m - d) / a), math.log((1 - a - d) / m)),
         "no logarithm": lambda a, m, d: max(0.0, (1 - m - d) / a, (1 - a - d) / m),
     },
+    "switch_chance": {
+        "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
+        "goes on": lambda d, k: math.exp(-400 * d / k),
+        "haplotypes forgotten": lambda d, k: 1 - math.exp(-400 * d),
+    },
+    "carriers_right": {
+        "all SNPs": lambda g, t: (g == t).float().mean(),
+        "carriers of the truth only": lambda g, t: (g == t)[t > 0].float().mean(),
+        "carrier or not": lambda g, t: ((g > 0) == (t > 0))[(g > 0) | (t > 0)].float().mean(),
+    },
+    "kinship_of": {
+        "share of the genome": lambda a, u, d: a * 0.5 ** (u + d),
+        "ancestors forgotten": lambda a, u, d: 0.5 ** (u + d + 1),
+        "generations multiplied": lambda a, u, d: a * 0.5 ** (u * d + 2),
+    },
+    "whole_rows": {
+        "any whole number": lambda rows, t: ((rows - rows.round()).abs() <= t).all(1),
+        "on average": lambda rows, t: (rows - rows.round().clamp(0, 2)).abs().mean(1) <= t,
+        "one entry is enough": lambda rows, t: (
+            (rows - rows.round().clamp(0, 2)).abs() <= t).any(1),
+    },
+    "guess_right": {
+        "never a carrier": lambda f: ((1 - f) ** 2).mean(),
+        "of one allele": lambda f: torch.maximum(f, 1 - f).mean(),
+        "no heterozygotes": lambda f: torch.maximum((1 - f) ** 2, f**2).mean(),
+        "heterozygotes halved": lambda f: torch.stack(
+            [(1 - f) ** 2, f * (1 - f), f**2]).amax(0).mean(),
+    },
+    "luck": {
+        "both heterozygous": lambda h: -(h**2).log2().sum(),
+        "neither": lambda h: -((1 - h) ** 2).log2().sum(),
+        "in nats": lambda h: -(h**2 + (1 - h) ** 2).log().sum(),
+    },
 }
 
 

@@ -248,3 +248,38 @@ def proved_epsilon(alarms, misses, delta):
     """The least epsilon that explains both error rates."""
     ratios = ((1 - misses - delta) / alarms, (1 - alarms - delta) / misses)
     return max(0.0, *(math.log(ratio) for ratio in ratios if ratio > 0))
+
+
+def switch_chance(centimorgans, haplotypes):
+    """How likely the copying starts anew between two SNPs."""
+    from math import exp
+
+    return 1 - exp(-4 * 10_000 * centimorgans / 100 / haplotypes)
+
+
+def carriers_right(guess, truth):
+    """Non-reference concordance."""
+    counted = (guess > 0) | (truth > 0)
+    return (guess == truth)[counted].float().mean()
+
+
+def kinship_of(ancestors, up, down):
+    """Each ancestor's two copies are one chance in two the same, then halved a generation."""
+    return ancestors * 0.5 ** (up + down + 1)
+
+
+def whole_rows(rows, tolerance):
+    """Which rows have all entries within the tolerance of a dosage."""
+    return ((rows - rows.round().clamp(0, 2)).abs() <= tolerance).all(1)
+
+
+def guess_right(frequencies):
+    """The share of genotypes that the commonest genotype of each SNP gets right."""
+    f = frequencies
+    return torch.stack([(1 - f) ** 2, 2 * f * (1 - f), f**2]).amax(0).mean()
+
+
+def luck(heterozygosity):
+    """How unlikely it is, in bits, that the mean of two people is whole at all SNPs."""
+    h = heterozygosity
+    return -(h**2 + (1 - h) ** 2).log2().sum()

@@ -12,11 +12,11 @@ model and no further access is needed.
 Sources: Li and Stephens (2003, doi:10.1093/genetics/165.4.2213) for the model; Marchini et al.
 (2007, doi:10.1038/ng2088) for imputing unphased people with it; Nyholt, Yu and Visscher (2009,
 doi:10.1038/ejhg.2008.198) for the privacy attack: James Watson had his APOE gene deleted from his
-published genome, and its neighbours told it. Wen and Stephens (2010, doi:10.1214/10-AOAS338) for
-the linear method that needs no phased panel.
+published genome, and they point out, without looking, that its neighbours may tell it. Wen and
+Stephens (2010, doi:10.1214/10-AOAS338) for the linear method that needs no phased panel.
 
-Where it fails: variants rarer than the panel can show, which are most variants of the genome and
-many that make people ill; victims whose ancestry the panel lacks; SNPs far from every one that was
+Where it fails: variants rarer than the panel can show, which are most of those known, and many that
+make people ill; victims whose ancestry the panel lacks; SNPs far from every one that was
 sent; a panel whose SNPs are out of order, from which nothing can be learnt that allele frequencies
 do not tell. An answer carries no certificate, unlike a genotype read off a gradient.
 """

@@ -51,7 +51,7 @@ def by_tag(reference: np.ndarray, observed: np.ndarray, genotypes: np.ndarray) -
     Shapes: reference (n, M) genotypes of unphased people, observed (J,), genotypes (T, J), missing
     calls as in :func:`leaklab.attacks.imputation.decode` and taken as the mean. Observed SNPs keep
     their genotypes. A SNP at which all of the reference agree tells nothing and is told by nothing:
-    its dosage is theirs. Raises ``ValueError`` for shapes that do not fit or values outside 0, 1, 2.
+    its dosage is theirs. Raises ``ValueError`` for shapes that do not fit or values outside 0 to 2.
     """
     people, observed, known = centred(reference, observed, genotypes)
     mean, spread = people.mean(0), people.std(0)

@@ -61,7 +61,7 @@ def diploid(
 def decode(
     haplotypes: np.ndarray, observed: np.ndarray, genotypes: np.ndarray, centimorgans: np.ndarray,
     *, noise: float | np.ndarray | None = None, error: float = 1e-3, effective_size: float = 1e4,
-    references: int = 160, windows: int = 6, batch: int | None = None,
+    references: int = 160, windows: int = 12, batch: int | None = None,
     device: str | torch.device = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dosages (T, M) at every SNP and genotype probabilities (T, J, 3) at the observed ones.
@@ -73,7 +73,7 @@ def decode(
 
     Each victim is a mosaic of the ``references`` haplotypes that fit best
     (:func:`leaklab.attacks.imputation.references.closest`, in so many ``windows``): the chain has
-    their square of states. ``batch`` victims are worked on at once, by default 1 on a CPU and 64
+    their square of states. ``batch`` victims are worked on at once, by default 8 on a CPU and 64
     on a GPU. Raises ``ValueError`` as :func:`haploid` does. Source: Li and Stephens (2003);
     Marchini et al. (2007) for pairs of haplotypes.
     """
@@ -86,9 +86,9 @@ def decode(
     likelihoods = given @ table.T
     chosen = closest(panel[:, observed], likelihoods, references, windows)
     rho = switching(centimorgans[observed], chosen.shape[1], effective_size)
-    batch = batch or (1 if torch.device(device).type == "cpu" else 64)
+    batch = batch or (8 if torch.device(device).type == "cpu" else 64)
     dosages = np.empty((len(genotypes), panel.shape[1]), dtype=np.float32)
-    sums = np.empty(given.shape)
+    sums = torch.empty(4, *genotypes.shape)
     for first in progress(range(0, len(genotypes), batch), "copying two haplotypes"):
         part = slice(first, first + batch)
         filled = Filled(torch.as_tensor(panel[chosen[part]], device=device), 1, observed,
@@ -96,10 +96,11 @@ def decode(
         weights = torch.as_tensor(likelihoods[part], dtype=torch.float32, device=device)
         for site, posterior, copies in _two_copies(filled.known, weights, rho):
             filled.write(site, posterior[:, None])
-            sums[part, site] = copies.cpu().numpy()
+            sums[:, part, site] = copies.T
         dosages[part] = 2 * filled.copies[:, 0].cpu().numpy()
     # what was read, given what the mosaic has there: P(g|s) P(reading|g) / P(reading|s)
-    probabilities = np.einsum("tjs,sg,tjg->tjg", sums / likelihoods, table, given)
+    copied = np.stack((sums[0], sums[1] + sums[2], sums[3]), axis=-1)
+    probabilities = np.einsum("tjs,sg,tjg->tjg", copied / likelihoods, table, given)
     probabilities /= probabilities.sum(-1, keepdims=True)
     kept = ~readings.missing(genotypes) & (noise is None)
     mean = probabilities @ np.arange(3.0)
@@ -129,26 +130,27 @@ def _one_copy(panel: Tensor, weights: Tensor, rho: np.ndarray):
 
 
 def _two_copies(panel: Tensor, weights: Tensor, rho: np.ndarray):
-    """Site, posterior (B, K) of one copied haplotype, and (B, 3) of the sum of the two alleles.
+    """Site, posterior (B, K) of one copied haplotype, and (B, 4) of the alleles 00, 01, 10, 11.
 
     Shapes: panel (B, K, J), weights (B, J, 3). Last site first. Transition and reading are both of
     rank two beside the matrix itself: (1 - rho)^2 A + c 1' + 1 c', and alleles' table alleles.
     """
     size, sites = panel.shape[1:]
-    alleles = panel.permute(2, 0, 1).float().contiguous()  # (J, B, K)
-    table = weights[..., [0, 1, 1, 2]].unflatten(-1, (2, 2))  # (B, J, 2, 2)
+    alleles = panel.permute(2, 0, 1).float()  # (J, B, K)
+    kinds = torch.stack((1 - alleles, alleles), dim=-1)  # (J, B, K, 2)
+    table = weights[..., [0, 1, 1, 2]].unflatten(-1, (2, 2)).transpose(0, 1)  # (J, B, 2, 2)
+    left, right = kinds @ table, kinds.mT.contiguous()
 
     def read(matrix: Tensor, site: int) -> Tensor:
-        kinds = torch.stack((1 - alleles[site], alleles[site]), dim=-1)
-        return torch.bmm(kinds @ table[:, site], kinds.mT).mul_(matrix)
+        return torch.bmm(left[site], right[site]).mul_(matrix)
 
     def move(matrix: Tensor, site: int) -> Tensor:
         """The transition, and back to a sum of 1."""
         stay, jump = 1 - rho[site], rho[site] / size
-        rows = matrix.sum(-1)
-        total = rows.sum(-1, keepdim=True)
-        share = (rows * (stay * jump) / total + jump**2 / 2)[..., None]
-        return (matrix * (stay**2 / total[..., None])).add_(share).add_(share.mT)
+        rows = matrix.sum(-1, keepdim=True)
+        total = rows.sum(1, keepdim=True)
+        share = rows.mul_(stay * jump / total).add_(jump**2 / 2)
+        return torch.mul(matrix, stay**2 / total).add_(share).add_(share.mT)
 
     def forward(alpha: Tensor, site: int) -> Tensor:
         return read(move(alpha, site), site)
@@ -158,10 +160,8 @@ def _two_copies(panel: Tensor, weights: Tensor, rho: np.ndarray):
 
     start = weights.new_full((len(panel), size, size), 1 / size**2)
     for site, both in smooth(sites, start, forward, backward):
-        rows = both.sum(-1)
-        total = rows.sum(-1, keepdim=True)
-        here = alleles[site]
-        two = torch.einsum("bk,bkl,bl->b", here, both, here)
-        one = 2 * ((here * rows).sum(-1) - two)
-        copies = torch.stack((total[:, 0] - one - two, one, two), -1).clamp_(min=0)
-        yield site, rows / total, copies / total
+        pairs = both @ kinds[site]  # (B, K, 2): the other haplotype carries the allele or not
+        sums = (kinds[site].mT @ pairs).flatten(1)  # (B, 4): 00, 01, 10, 11
+        sums /= sums.sum(1, keepdim=True)
+        marginal = pairs.sum(-1)
+        yield site, marginal / marginal.sum(-1, keepdim=True), sums

@@ -15,7 +15,8 @@ def checked_panel(
     """
     haplotypes, observed = np.asarray(haplotypes), np.asarray(observed)
     centimorgans = np.asarray(centimorgans, dtype=np.float64)
-    if haplotypes.ndim != 2 or haplotypes.size == 0 or haplotypes.max() > 1 or haplotypes.min() < 0:
+    whole = haplotypes.ndim == 2 and haplotypes.size and np.isin(haplotypes, (0, 1)).all()
+    if not whole:
         raise ValueError(f"haplotypes: shape {haplotypes.shape} given, expected (haplotypes, snps) "
                          "of 0 and 1")
     check_observed(observed, haplotypes.shape[1])
@@ -49,7 +50,7 @@ def missing(readings: np.ndarray) -> np.ndarray:
 
 
 def flips(copies: int, error: float) -> np.ndarray:
-    """Probability of reading g copies (column) where the mosaic has s (row), for one or two alleles.
+    """Chance of reading g copies (column) where the mosaic has s (row), for one or two alleles.
 
     Each allele is misread or mutated by itself with probability ``error``. Raises ``ValueError``
     unless that lies above 0 and below 1/2.
@@ -77,7 +78,7 @@ def of_calls(calls: np.ndarray, copies: int, name: str) -> np.ndarray:
 
 
 def of_noisy_dosages(dosages: np.ndarray, noise: float | np.ndarray) -> np.ndarray:
-    """Likelihood (T, J, 3) of noisy dosages for 0, 1 and 2 copies, the largest of a reading being 1.
+    """Likelihood (T, J, 3) of noisy dosages for 0, 1 and 2 copies, the largest of each being 1.
 
     ``noise`` is the standard deviation in copies: a number, or an array that broadcasts to (T, J),
     as (J,) and (T, 1) do. Raises ``ValueError`` for noise that does not, or is not above 0.
