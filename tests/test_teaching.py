@@ -505,6 +505,27 @@ WRONG = {
         "nobody below the limit": lambda people, state: [
             people >= 500, state > 500, people >= 500],
     },
+    "patient_gradient": {
+        "clipped record by record": lambda g, c: (
+            g * (c / g.norm(dim=1)).clamp(max=1)[:, None]).mean(0),
+        "the sum, not the mean": lambda g, c: g.sum(0) * min(1, c / float(g.sum(0).norm())),
+        "always of norm C": lambda g, c: g.mean(0) * c / g.mean(0).norm(),
+        "not clipped": lambda g, c: g.mean(0),
+    },
+    "most_accused": {
+        "one release": lambda f, sigma, t: float(Normal.cdf(Normal.ppf(f) + 1 / sigma)),
+        "releases add up": lambda f, sigma, t: float(Normal.cdf(Normal.ppf(f) + t / sigma)),
+        "upside down": lambda f, sigma, t: float(
+            Normal.cdf(Normal.ppf(f) + sigma / math.sqrt(t))),
+    },
+    "proved_epsilon": {
+        "one error only": lambda a, m, d: max(0.0, math.log((1 - m - d) / a)),
+        "delta forgotten": lambda a, m, d: max(
+            0.0, math.log((1 - m) / a), math.log((1 - a) / m)),
+        "below zero": lambda a, m, d: max(
+            math.log((1 - m - d) / a), math.log((1 - a - d) / m)),
+        "no logarithm": lambda a, m, d: max(0.0, (1 - m - d) / a, (1 - a - d) / m),
+    },
     "switch_chance": {
         "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
         "goes on": lambda d, k: math.exp(-400 * d / k),

@@ -231,6 +231,25 @@ def beacon_evidence(said, frequencies, people, mismatch):
     return torch.where(said, yes, no).log().sum()
 
 
+def patient_gradient(gradients, C):
+    """What one patient adds to the sum: the mean of the records' gradients, clipped."""
+    mean = gradients.mean(0)
+    return mean * min(1, C / float(mean.norm()))
+
+
+def most_accused(fpr, noise_multiplier, releases):
+    """The highest true-positive rate that any test reaches at a false-positive rate."""
+    from scipy.stats import norm
+
+    return float(norm.cdf(norm.ppf(fpr) + math.sqrt(releases) / noise_multiplier))
+
+
+def proved_epsilon(alarms, misses, delta):
+    """The least epsilon that explains both error rates."""
+    ratios = ((1 - misses - delta) / alarms, (1 - alarms - delta) / misses)
+    return max(0.0, *(math.log(ratio) for ratio in ratios if ratio > 0))
+
+
 def switch_chance(centimorgans, haplotypes):
     """How likely the copying starts anew between two SNPs."""
     from math import exp

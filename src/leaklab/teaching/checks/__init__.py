@@ -10,7 +10,10 @@ from leaklab.teaching.checks.defences import (
     determined,
     fraction_bits,
     masked_word,
+    most_accused,
     own_noise,
+    patient_gradient,
+    proved_epsilon,
 )
 from leaklab.teaching.checks.foundations import (
     bytes_per_round,
@@ -95,6 +98,7 @@ __all__ = [
     "luck",
     "masked_word",
     "mean_gradient",
+    "most_accused",
     "most_fitting",
     "moved_tokens",
     "named_members",
@@ -103,6 +107,8 @@ __all__ = [
     "outside_span",
     "own_noise",
     "owner_chance",
+    "patient_gradient",
+    "proved_epsilon",
     "reconstruction_bound",
     "rest_of",
     "rounds_together",
