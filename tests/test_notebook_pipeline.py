@@ -71,7 +71,7 @@ LIBRARY = {
                         "         'c.npz': Row(sha256='', md5='cc')}\n",
     "teaching/__init__.py": "",
     "teaching/course.mplstyle": "figure.dpi: 50\n",
-    "teaching/solutions.py": 'def double(x):\n    """Twice."""\n    return 2 * x\n',
+    "teaching/solutions/__init__.py": 'def double(x):\n    """Twice."""\n    return 2 * x\n',
     "recorded/01_tiny.json": "{}",
 }
 
