@@ -1,4 +1,4 @@
-"""Three mistakes in DP-SGD that leave no trace in a log or in accuracy, for auditors to find.
+"""Three mistakes in DP-SGD that raise no error and leave the program running, for auditors to find.
 
 Each has been made in real code: noise that a flag turns off; the clipping of a batch's mean
 gradient in the place of each record's (then one record moves the sum by up to twice the batch size
