@@ -42,7 +42,8 @@ def gdpr(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -
     if incident.security_breach is False:
         return _path("no breach of security", "GDPR 4(12)", [
             *steps, "security was not breached, as filled in: test lawfulness instead, "
-            "GDPR 5(1)(b), 6, 28(10) and 32"], [Duty(what="document why it is none", due=None, by="GDPR 5(2)")])
+            "GDPR 5(1)(b), 6, 28(10) and 32"],
+            [Duty(what="document why it is none", due=None, by="GDPR 5(2)")])
     steps.append("a breach of security" if incident.security_breach else
                  "whether security was breached is not established: taken as yes")
     if _carried("risk unlikely", incident, rulings):
