@@ -94,7 +94,8 @@ def hipaa(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) 
         steps.insert(0, "filled in as meeting 164.514, and the evidence speaks against it")
     if _carried("low probability of compromise", incident, rulings):
         return _path("no notice, documented", "45 CFR 164.402(2)", [
-            *steps, "a low probability of compromise is demonstrated and signed"])
+            *steps, "a low probability of compromise is signed, and the evidence does not speak "
+            "against it"])
     return _path("notify", "45 CFR 164.404", [
         *steps, "a low probability of compromise is not demonstrated"],
         _us_duties(us, incident))
