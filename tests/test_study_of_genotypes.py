@@ -58,6 +58,14 @@ def test_the_guess_is_the_likeliest_genotype():
     assert scene.likeliest(frequencies).tolist() == [0, 1, 2, 0, 1]
 
 
+def test_the_sum_of_two_less_a_third_is_whole_more_often_than_the_mean_of_two(group):
+    """What chapter 13 says of luck, over triples of unrelated people."""
+    a, b, c = group.private[:300].double().reshape(3, 100, -1)
+    less = a + b - c
+    assert abs(float(((a + b) % 2 == 0).double().mean()) - 2 / 3) < 0.05
+    assert abs(float(((less >= 0) & (less <= 2)).double().mean()) - 5 / 6) < 0.03
+
+
 def test_found_and_false_claims_count_as_they_say():
     truth = torch.tensor([[0, 1], [2, 2], [1, 1]])
     answer = Recovered(torch.tensor([[2, 2], [0, 0], [0, 2]]),
