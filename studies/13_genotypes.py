@@ -22,7 +22,6 @@ panel. The seeds reported are others, the people are not: the panel has no more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -50,9 +49,9 @@ METHODS = {"alone": ("alone",), "differences": ("differences",), "unmixing": ("u
            "all": genotypes.METHODS}
 OPTIMISERS = {"sgd": {"learning_rate": 0.05}, "momentum": {"learning_rate": 0.02, "momentum": 0.9},
               "adam": {"learning_rate": 0.001, "optimiser": "adam"}}
-COMPRESSED = {"none": None, "half precision": compression.half_precision,
-              "eight bits": compression.eight_bits,
-              "largest tenth": partial(compression.largest, share=0.1)}
+COMPRESSED = {"none": None, "half precision": compression.half_precision(),
+              "eight bits": compression.int8(),
+              "largest tenth": compression.top_k(0.1)}
 FAMILIES = ("families", "families, five steps", "families, narrow layer")
 BINS = (0.05, 0.1, 0.2, 0.5)  # of minor allele frequency
 

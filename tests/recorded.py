@@ -12,11 +12,15 @@ from leaklab.metrics.clustered import share_interval
 KINDS = {
     "95 % t over trials": lambda i: mean_interval(i.runs),
     "95 % t over trials, cut to 0 and 1": lambda i: tuple(np.clip(mean_interval(i.runs), 0, 1)),
+    "95 % t over trials, cut to -1 and 1": lambda i: tuple(np.clip(mean_interval(i.runs), -1, 1)),
     "95 % Clopper-Pearson over trials":
         lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
     "95 % Clopper-Pearson over models": lambda i: proportion_interval(i.successes, i.trials),
     "95 % Korn-Graubard over trials of 4": lambda i: share_interval(i.runs, 4),
     "95 % Korn-Graubard over trials of 1": lambda i: share_interval(i.runs, 1),
+    "95 % Clopper-Pearson over releases": lambda i: proportion_interval(i.successes, i.trials),
+    "95 % corrected resampled t over splits":
+        lambda i: mean_interval(i.runs, test_to_train=0.3 / 0.7),
     "smallest and largest trial": lambda i: (min(i.runs), max(i.runs)),
 }
 

@@ -17,7 +17,7 @@ FLOORS = (
     ("leaklab.defences",),
     ("leaklab.federation", "leaklab.schedule", "leaklab.stack", "leaklab.federations"),
     ("leaklab.flower", "leaklab.attacks", "leaklab.bounds"),
-    ("leaklab.evidence", "leaklab.plots"),
+    ("leaklab.evidence", "leaklab.plots", "leaklab.recorded"),
     ("leaklab.assess",),
     ("leaklab.teaching",),
 )

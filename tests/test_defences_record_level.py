@@ -81,6 +81,7 @@ def test_epsilon_solves_the_definition_and_grows_with_mu(mu):
     assert np.trapezoid(excess, grid) == pytest.approx(1e-3, rel=1e-3)
     assert epsilon_of(2 * mu, 1e-3) > epsilon
     assert epsilon_of(1e-4, 1e-3) == 0
+    assert epsilon_of(60.0, 1e-3) == pytest.approx(60**2 / 2 + 60 * norm.isf(1e-3), rel=0.01)
 
 
 def test_the_ceiling_is_the_area_of_the_best_test():

@@ -24,7 +24,8 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python",
             "pygments_lexer": "ipython3"}
 
-MODULES = {"defences": "opacus", "dicom": "pydicom", "flower": "flwr", "homomorphic": "tenseal"}
+MODULES = {"assess": "pydantic", "defences": "opacus", "dicom": "pydicom", "flower": "flwr",
+           "homomorphic": "tenseal"}
 """The extras of leaklab that a lab may ask for, and the module by which each is recognised."""
 
 SOLUTION = re.compile(r"^<!-- solution: (\w+) -->$", re.MULTILINE)

@@ -1,59 +1,158 @@
-"""Updates made smaller: half precision, eight bits, the largest entries only.
+r"""Send fewer bytes: the largest entries, their signs, or coarse steps.
 
-Compression is made to save bandwidth. It is listed here because it is often taken for protection;
-what it does to an attack is a matter of measurement. Each function takes an update and returns the
-one that the server sees: the same start, and a change that has gone through the format and back.
+Compression saves bandwidth, and was soon recommended against inversion of gradients too (Zhu et
+al., 2019, arXiv:1906.08935, who tried pruning). It is no defence. What is sent is a function of the
+records that the attacker knows, and no bound of any kind follows from sending less. Published
+attacks on it: Yue et al. (2023, arXiv:2206.04055), Wu et al. (2023, arXiv:2210.10880).
 
-Sources: Konecny et al. (2016, arXiv:1610.05492) for quantised and sparse updates in federated
-learning; Aji and Heafield (2017, arXiv:1704.05021) for keeping the largest entries.
+Each is a value to call with an ``Update``: it compresses how far the weights moved and answers with
+the update that the server then reads. ``surrogate`` is the same on a simulated gradient, with
+slopes that a search can follow: those of what is kept, or, where a step function has none, those of
+the identity (the straight-through estimate of Bengio et al., 2013, arXiv:1308.3432).
+
+Sources: Aji and Heafield (2017, arXiv:1704.05021), the largest entries; Bernstein et al. (2018,
+arXiv:1802.04434), signs; Alistarh et al. (2017, arXiv:1610.02132), few levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from leaklab.updates import Update
 
-
-def half_precision(update: Update) -> Update:
-    """The change of each weight as a 16-bit float."""
-    return _changed(update, lambda change: change.half().to(change))
+Gradient = dict[str, Tensor]
 
 
-def eight_bits(update: Update) -> Update:
-    """The change of each tensor in 255 equal steps from minus to plus its largest entry."""
-    def coarse(change: Tensor) -> Tensor:
-        step = change.abs().max() / 127
-        return (change / step).round() * step if step > 0 else change
+class _Compression:
+    """What all share: a function of one tensor, applied to each."""
 
-    return _changed(update, coarse)
+    def compressed(self, tensor: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def smooth(self, tensor: Tensor) -> Tensor:
+        """As :meth:`compressed`, with the slopes of the identity."""
+        return tensor + (self.compressed(tensor) - tensor).detach()
+
+    def __call__(self, update: Update) -> Update:
+        """The update as the server reads it; buffers that are not floating point stay."""
+        after = {name: update.before[name] + self.compressed(moved)
+                 if moved.is_floating_point() else update.after[name]
+                 for name, moved in update.delta.items()}
+        return replace(update, after=after)
+
+    def surrogate(self, gradient: Gradient) -> Gradient:
+        """The compressed gradient, differentiable: what an attacker simulates."""
+        return {name: self.smooth(tensor) for name, tensor in gradient.items()}
 
 
-def largest(update: Update, share: float) -> Update:
-    """The ``share`` of each tensor's entries that changed most; the others stay as received.
+@dataclass(frozen=True)
+class TopK(_Compression):
+    """The share of the entries that is largest in size, of each tensor; the others become 0.
 
     Raises ``ValueError`` for a share outside (0, 1].
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share: {share!r} given, expected a number above 0 and up to 1")
 
-    def sparse(change: Tensor) -> Tensor:
-        kept = torch.zeros_like(change).flatten()
-        chosen = change.flatten().abs().topk(max(1, round(share * change.numel()))).indices
-        kept[chosen] = change.flatten()[chosen]
-        return kept.reshape(change.shape)
+    share: float
 
-    return _changed(update, sparse)
+    def __post_init__(self):
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share: {self.share} given, expected a number above 0, at most 1")
+
+    def compressed(self, tensor: Tensor) -> Tensor:
+        """``tensor`` with all but its largest entries set to 0; at least one is kept."""
+        keep = max(1, round(self.share * tensor.numel()))
+        kept = tensor.abs().flatten().topk(keep).indices
+        mask = torch.zeros(tensor.numel(), dtype=torch.bool, device=tensor.device)
+        mask[kept] = True
+        return torch.where(mask.view_as(tensor), tensor, torch.zeros_like(tensor))
+
+    def smooth(self, tensor: Tensor) -> Tensor:
+        """As :meth:`compressed`: what is kept has its own slopes."""
+        return self.compressed(tensor)
 
 
-def _changed(update: Update, compress: Callable[[Tensor], Tensor]) -> Update:
-    """``update`` with each floating-point tensor's change compressed; buffers of integers stay."""
-    after = {}
-    for name, change in update.delta.items():
-        moved = change.is_floating_point()
-        after[name] = update.before[name] + compress(change) if moved else update.after[name]
-    return replace(update, after=after)
+@dataclass(frozen=True)
+class Sign(_Compression):
+    """One bit an entry, and one number a tensor: its mean size (scaled signSGD)."""
+
+    def compressed(self, tensor: Tensor) -> Tensor:
+        """The signs of ``tensor``, times the mean size of its entries."""
+        return tensor.sign() * tensor.abs().mean()
+
+
+@dataclass(frozen=True)
+class HalfPrecision(_Compression):
+    """Two bytes an entry: floating point with eleven significant bits (IEEE 754 binary16)."""
+
+    def compressed(self, tensor: Tensor) -> Tensor:
+        """``tensor`` to half precision and back; sizes above 65,504 overflow."""
+        return tensor.half().to(tensor)
+
+
+@dataclass(frozen=True)
+class Quantised(_Compression):
+    """Steps of one length, so many ``bits`` an entry: from minus to plus the largest entry.
+
+    8 bits are int8. Rounds to the nearest step. Raises ``ValueError`` for fewer than 2 bits, or
+    more than 16.
+    """
+
+    bits: int = 8
+
+    def __post_init__(self):
+        if not 2 <= self.bits <= 16:
+            raise ValueError(f"bits: {self.bits} given, expected 2 to 16")
+
+    def compressed(self, tensor: Tensor) -> Tensor:
+        """``tensor`` in :math:`2^{bits} - 1` levels."""
+        if not tensor.numel():
+            return tensor
+        step = tensor.abs().max() / (2 ** (self.bits - 1) - 1)
+        return torch.where(step > 0, (tensor / step.clamp_min(torch.finfo(step.dtype).tiny)).round()
+                           * step, tensor)
+
+
+@dataclass(frozen=True)
+class Rounded(_Compression):
+    """Entries rounded to so many decimal ``digits``, as where an update is logged as text.
+
+    Raises ``ValueError`` for a negative number of digits.
+    """
+
+    digits: int
+
+    def __post_init__(self):
+        if self.digits < 0:
+            raise ValueError(f"digits: {self.digits} given, expected 0 or more")
+
+    def compressed(self, tensor: Tensor) -> Tensor:
+        """``tensor`` rounded to the nearest multiple of :math:`10^{-digits}`."""
+        return torch.round(tensor, decimals=self.digits)
+
+
+def top_k(share: float) -> TopK:
+    """Keep the ``share`` of entries that is largest: 0.01 sends one in a hundred."""
+    return TopK(share)
+
+
+def sign() -> Sign:
+    """Send one bit an entry."""
+    return Sign()
+
+
+def half_precision() -> HalfPrecision:
+    """Send two bytes an entry."""
+    return HalfPrecision()
+
+
+def int8() -> Quantised:
+    """Send one byte an entry."""
+    return Quantised(8)
+
+
+def rounding(digits: int) -> Rounded:
+    """Send so many decimal ``digits``."""
+    return Rounded(digits)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 from scipy.optimize import brentq
-from scipy.special import ndtr
+from scipy.special import log_ndtr, ndtr
 from torch import Tensor, nn
 
 from leaklab.defences.clip_and_noise import require_parameters
@@ -125,7 +125,7 @@ def epsilon_of(mu: float, delta: float) -> float:
 
     def excess(epsilon: float) -> float:
         return (ndtr(-epsilon / mu + mu / 2)
-                - math.exp(epsilon) * ndtr(-epsilon / mu - mu / 2) - delta)
+                - math.exp(epsilon + log_ndtr(-epsilon / mu - mu / 2)) - delta)
 
     if excess(0.0) <= 0:
         return 0.0

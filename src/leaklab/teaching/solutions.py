@@ -231,6 +231,25 @@ def beacon_evidence(said, frequencies, people, mismatch):
     return torch.where(said, yes, no).log().sum()
 
 
+def patient_gradient(gradients, C):
+    """What one patient adds to the sum: the mean of the records' gradients, clipped."""
+    mean = gradients.mean(0)
+    return mean * min(1, C / float(mean.norm()))
+
+
+def most_accused(fpr, noise_multiplier, releases):
+    """The highest true-positive rate that any test reaches at a false-positive rate."""
+    from scipy.stats import norm
+
+    return float(norm.cdf(norm.ppf(fpr) + math.sqrt(releases) / noise_multiplier))
+
+
+def proved_epsilon(alarms, misses, delta):
+    """The least epsilon that explains both error rates."""
+    ratios = ((1 - misses - delta) / alarms, (1 - alarms - delta) / misses)
+    return max(0.0, *(math.log(ratio) for ratio in ratios if ratio > 0))
+
+
 def switch_chance(centimorgans, haplotypes):
     """How likely the copying starts anew between two SNPs."""
     from math import exp
@@ -264,3 +283,48 @@ def luck(heterozygosity):
     """How unlikely it is, in bits, that the mean of two people is whole at all SNPs."""
     h = heterozygosity
     return -(h**2 + (1 - h) ** 2).log2().sum()
+
+
+def own_noise(mu, releases, hospitals, colluding):
+    """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
+    return math.sqrt(releases / (hospitals - colluding)) / mu
+
+
+def cheapest_that_holds(exposures, accuracies, promise):
+    """Place of the most accurate stack that leaves an observer no more than promised, or -1."""
+    able = [k for k, exposure in enumerate(exposures) if exposure <= promise]
+    return max(able, key=lambda k: accuracies[k]) if able else -1
+
+
+def excluded_rate(trials, level):
+    """The rate above which so many trials without a hit are too unlikely."""
+    return 1 - (1 - level) ** (1 / trials)
+
+
+def finding(low, high, baseline, tolerated):
+    """0: no failure seen; 1: none seen, in too few trials; 2: further analysis required."""
+    if low > baseline:
+        return 2
+    return 1 if high - baseline > tolerated else 0
+
+
+def told(people, largest_state):
+    """Whether individuals, the media and, at the same time, the Secretary are notified."""
+    return [True, largest_state > 500, people >= 500]
+
+
+def masked_word(number, place, masks, modulus):
+    """The number with masks added for hospitals that come later, subtracted for earlier ones."""
+    return (number + sum(masks[place + 1:]) - sum(masks[:place])) % modulus
+
+
+def fraction_bits(hospitals, records, largest, bits):
+    """The largest f at which the sum of all stays below half of the words."""
+    reach = hospitals * records * largest
+    return max(f for f in range(bits) if reach * 2**f < 2 ** (bits - 1))
+
+
+def determined(took_part):
+    """Whose update the sums determine: those of whom nothing leaks into another's equation."""
+    seen = torch.linalg.pinv(took_part) @ took_part
+    return (seen - torch.eye(len(seen))).abs().amax(1) < 1e-4

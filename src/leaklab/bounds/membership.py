@@ -1,0 +1,93 @@
+r"""How well any attack can tell whether one record was there.
+
+Gaussian differential privacy gives the whole curve: at a false positive rate :math:`\alpha` no test
+has a true positive rate above :math:`\Phi(\Phi^{-1}(\alpha) + \mu)` (Dong, Roth and Su, 2022,
+arXiv:1905.02383), and the likelihood-ratio test has that one. Of a mechanism of which only
+:math:`(\varepsilon, \delta)` is known, two straight lines bound the curve (Kairouz, Oh and
+Viswanath, 2015, arXiv:1311.0776).
+
+Where they say little: :math:`\mu` above 3 or :math:`\varepsilon` above 5 allows nearly anything.
+They are about one record added or removed, all others known to the attacker.
+"""
+
+from __future__ import annotations
+
+import math
+
+from scipy.stats import norm
+
+from leaklab.defences.record_level import auc_ceiling, epsilon_of, ranking_ceiling
+
+__all__ = ["advantage_ceiling", "auc_ceiling", "balanced_accuracy_ceiling", "epsilon_of",
+           "gaussian_mu", "ranking_ceiling", "tpr_ceiling", "tpr_ceiling_from_dp"]
+
+
+def gaussian_mu(noise_multiplier: float, releases: int = 1) -> float:
+    r""":math:`\mu = \sqrt T/\sigma` of so many ``releases`` of the Gaussian mechanism.
+
+    ``noise_multiplier`` is the standard deviation of the noise over the clipping norm; every
+    record takes part in every release. Raises ``ValueError`` for noise that is not above 0, or no
+    release.
+    """
+    if not noise_multiplier > 0:
+        raise ValueError(f"noise_multiplier: {noise_multiplier} given, expected a number above 0")
+    if releases < 1:
+        raise ValueError(f"releases: {releases} given, expected 1 or more")
+    return math.sqrt(releases) / noise_multiplier
+
+
+def tpr_ceiling(fpr: float, mu: float) -> float:
+    r"""The highest true positive rate at false positive rate ``fpr`` against ``mu``-GDP.
+
+    Raises ``ValueError`` for a rate outside [0, 1] or a mu below 0.
+    """
+    _require_rate(fpr)
+    if not mu >= 0:
+        raise ValueError(f"mu: {mu} given, expected 0 or more")
+    return float(norm.cdf(norm.ppf(fpr) + mu))
+
+
+def balanced_accuracy_ceiling(mu: float) -> float:
+    r"""The highest mean of true positive and true negative rate: :math:`\Phi(\mu/2)`.
+
+    Raises ``ValueError`` for a mu below 0.
+    """
+    if not mu >= 0:
+        raise ValueError(f"mu: {mu} given, expected 0 or more")
+    return float(norm.cdf(mu / 2))
+
+
+def tpr_ceiling_from_dp(fpr: float, epsilon: float, delta: float = 0.0) -> float:
+    r"""The highest true positive rate against :math:`(\varepsilon, \delta)`-DP.
+
+    The smaller of :math:`e^\varepsilon \alpha + \delta` and
+    :math:`1 - e^{-\varepsilon}(1 - \delta - \alpha)`, at most 1. Raises ``ValueError`` for a rate
+    outside [0, 1], an epsilon below 0, or a delta outside [0, 1].
+    """
+    _require_rate(fpr)
+    _require_dp(epsilon, delta)
+    low = math.exp(min(epsilon, 700.0)) * fpr + delta
+    return min(1.0, low, 1 - math.exp(-epsilon) * (1 - delta - fpr))
+
+
+def advantage_ceiling(epsilon: float, delta: float = 0.0) -> float:
+    r"""The most by which the true positive rate can lie above the false positive rate.
+
+    :math:`(e^\varepsilon - 1 + 2\delta)/(e^\varepsilon + 1)`, where the two lines of
+    :func:`tpr_ceiling_from_dp` meet. The balanced accuracy is one half plus half of this. Raises
+    ``ValueError`` for an epsilon below 0, or a delta outside [0, 1].
+    """
+    _require_dp(epsilon, delta)
+    return math.tanh(epsilon / 2) + delta * (1 - math.tanh(epsilon / 2))
+
+
+def _require_rate(fpr: float) -> None:
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"fpr: {fpr} given, expected a number from 0 to 1")
+
+
+def _require_dp(epsilon: float, delta: float) -> None:
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon: {epsilon} given, expected 0 or more")
+    if not 0 <= delta <= 1:
+        raise ValueError(f"delta: {delta} given, expected a number from 0 to 1")
