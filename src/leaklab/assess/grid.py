@@ -67,6 +67,8 @@ ATTACKS = {
     "allele frequencies (15)": Attack("15_allele_frequencies", "_auc",
                                       r"theory|^noise_\d+_0\.0"),  # noise of 0
     "genotypes under noise (15)": Attack("15_three_cliffs", "_exact|_linked"),
+    "membership under noise (16)": Attack("16_differential_privacy", "_auc"),
+    "records under noise (16)": Attack("16_differential_privacy", "_likeliest"),
     "sums (17)": Attack("17_secure_aggregation", "_exact", "fixed_set"),
     "images (18)": Attack("18_layered_defences", "^image_.*_(identified|named)"),
     "records (18)": Attack("18_layered_defences", "^(table_.*|gaussian.*)_(identified|named)"),
