@@ -294,6 +294,7 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
         version=leaklab.__version__,
         setting={"noise_multiplier": float(noise), "max_grad_norm": 1.0, "mu": 1 / float(noise),
                  "maf": None if ld else MAF, "victims": victims, **setting,
+                 "candidates": None if ld else candidates(setting),
                  "theory": theory(setting, outcomes, float(noise), kind)},
         view=None if kind in NO_CLAIM else "server", defence="clipping and noise for each record",
         privacy_unit=None if kind in NO_CLAIM else
@@ -305,10 +306,9 @@ def theory(setting: dict, outcomes: list[dict], noise: float, kind: str) -> floa
     if kind == "likeliest" and setting["part"] == "cliffs":
         return float(np.mean([outcome[f"{noise:g}_theory"] for outcome in outcomes]))
     if kind == "linked":
-        return top_one(1 / noise, len(panel()))
+        return top_one(1 / noise, candidates(setting))
     if kind == "found":
-        return top_one(2 * families.RELATIONS[setting["relation"]] / noise,
-                       len(panel()) - FOUNDERS + 1)
+        return top_one(2 * families.RELATIONS[setting["relation"]] / noise, candidates(setting))
     return {"auc": auc_ceiling(1 / noise), "tpr": float(ndtr(1 / noise + ndtri(FPR)))}.get(kind)
 
 
@@ -324,5 +324,10 @@ def baseline_of(setting: dict, outcomes: list[dict], noise: str,
         return (0.5 if kind == "auc" else FPR), "chance"
     if kind == "exact":
         return 0.0, "the likeliest genotype by frequency at each SNP"
-    people = len(panel()) if setting["part"] == "cliffs" else len(panel()) - FOUNDERS + 1
-    return 1 / people, "a sample at random"
+    return 1 / candidates(setting, "EUR"), "a European sample at random"
+
+
+def candidates(setting: dict, ancestry: str | None = None) -> int:
+    """Who may come first: all of the panel; or all but the founders, and the relative."""
+    among = len(panel()) if ancestry is None else int((panel().ancestries == ancestry).sum())
+    return among - FOUNDERS + 1 if setting["part"] == "relatives" else among

@@ -12,6 +12,7 @@ from leaklab.metrics.clustered import share_interval
 KINDS = {
     "95 % t over trials": lambda i: mean_interval(i.runs),
     "95 % t over trials, cut to 0 and 1": lambda i: tuple(np.clip(mean_interval(i.runs), 0, 1)),
+    "95 % t over trials, cut to -1 and 1": lambda i: tuple(np.clip(mean_interval(i.runs), -1, 1)),
     "95 % Clopper-Pearson over trials":
         lambda i: proportion_interval(round(sum(i.runs)), len(i.runs)),
     "95 % Clopper-Pearson over models": lambda i: proportion_interval(i.successes, i.trials),

@@ -4,6 +4,7 @@ import datetime
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import figures  # noqa: E402
 import gradient_matching as bench  # noqa: E402
 import membership as bench_membership  # noqa: E402
+import private_training as bench_private  # noqa: E402
 import shadow_models as bench_shadows  # noqa: E402
 import tune_gradient_matching as tune  # noqa: E402
 from peers.stopwatch import Trace, decibels  # noqa: E402
@@ -173,3 +175,28 @@ def test_figures_are_means_over_targets_with_the_error_of_the_paired_difference(
     assert table["LiRA"]["AUC, error against LiRA"] == 0
     assert table["sacroml"]["AUC"] == 0.7333
     assert table["sacroml"]["AUC, error against LiRA"] == pytest.approx(0.0333, abs=1e-4)
+
+
+# --- Private training ------------------------------------------------------------------------
+
+
+def test_a_private_step_costs_no_more_than_claimed():
+    recorded = json.loads(bench_private.RESULT.read_text())
+    for found in recorded["ratio"].values():
+        assert set(found) == set(bench_private.SIDES) - {"plain"}
+        assert min(found.values()) == found["book-keeping"] <= bench_private.GOAL
+
+
+@pytest.mark.parametrize("side", [side for side in bench_private.SIDES if side != "plain"])
+def test_private_sides_take_the_same_step_but_for_the_noise(side, monkeypatch):
+    monkeypatch.setattr(bench_private, "NOISE", 0.0)
+    make = bench_private.SIDES[side]
+    make = partial(make, noise=0.0) if side in bench_private.MODES else make
+    rng = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(6, 1, 28, 28, generator=rng), torch.arange(6) % 2
+    ends = []
+    for step in (make, bench_private.by_vmap):
+        model = bench_private.small_cnn(torch.Generator().manual_seed(1))
+        step(model)(inputs, targets)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*ends, atol=1e-6, rtol=1e-5)

@@ -258,6 +258,8 @@ def test_every_source_can_be_looked_up_and_is_cited():
     text += "\n".join(p.read_text() for p in (ROOT / "notebooks/text").glob("*.md"))
     cited = {key.strip() for keys in re.findall(r"\{cite:[pt]\}`([^`]+)`", text)
              for key in keys.split(",")}
+    claims = yaml.safe_load((ROOT / "book/claims.yml").read_text())["claims"]
+    cited |= {key for claim in claims for key in claim["sources"]}
     for entry in entries:
         key = re.match(r"\w+\{([^,]+),", entry)[1]
         ids = re.findall(r"^ *(?:doi|eprint|url) = \{(.+?)\}", entry, flags=re.M)

@@ -5,14 +5,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaklab.defences.compression import Quantised, Rounded, Sign, TopK, int8, rounding, sign, top_k
+from leaklab.defences.compression import (
+    HalfPrecision,
+    Quantised,
+    Rounded,
+    Sign,
+    TopK,
+    half_precision,
+    int8,
+    rounding,
+    sign,
+    top_k,
+)
 from leaklab.federation import train_on
 from leaklab.models import mlp
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining, Update
 
 ROW = torch.tensor([0.1, -4.0, 3.0, -0.2])
-ALL = (top_k(0.25), sign(), int8(), Quantised(4), rounding(2))
+ALL = (top_k(0.25), sign(), half_precision(), int8(), Quantised(4), rounding(2))
 
 
 def sent(defence, moved: torch.Tensor) -> torch.Tensor:
@@ -24,6 +35,8 @@ def sent(defence, moved: torch.Tensor) -> torch.Tensor:
 def test_known_answers():
     torch.testing.assert_close(sent(TopK(0.5), ROW), torch.tensor([0.0, -4.0, 3.0, 0.0]))
     torch.testing.assert_close(sent(Sign(), ROW), torch.tensor([1.0, -1.0, 1.0, -1.0]) * 7.3 / 4)
+    half = HalfPrecision().compressed(torch.tensor([0.5, 0.1], dtype=torch.float64))
+    assert half[0] == 0.5 and 0 < abs(half[1] - 0.1) < 0.1 * 2**-11
     torch.testing.assert_close(sent(Quantised(2), ROW), torch.tensor([0.0, -4.0, 4.0, 0.0]))
     torch.testing.assert_close(sent(Rounded(0), ROW), torch.tensor([0.0, -4.0, 3.0, 0.0]))
 

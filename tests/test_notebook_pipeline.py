@@ -71,7 +71,7 @@ LIBRARY = {
                         "         'c.npz': Row(sha256='', md5='cc')}\n",
     "teaching/__init__.py": "",
     "teaching/course.mplstyle": "figure.dpi: 50\n",
-    "teaching/solutions.py": 'def double(x):\n    """Twice."""\n    return 2 * x\n',
+    "teaching/solutions/__init__.py": 'def double(x):\n    """Twice."""\n    return 2 * x\n',
     "recorded/01_tiny.json": "{}",
 }
 
@@ -335,7 +335,7 @@ def test_ids_come_from_the_content_and_survive_an_insertion(repository):
     ("  data: []\n  evidence: []", "- a", "leaklab.data: None given"),
     ("evidence: []", "evidence: []\n  extras: [x]",
      "leaklab.extras: ['x'] given, expected names among "
-     "['defences', 'dicom', 'flower', 'homomorphic']"),
+     "['assess', 'defences', 'dicom', 'flower', 'homomorphic']"),
     ("data: []", "data: [a.csv", "line 6, column"),
     ("alt: A line.", "alt: [A line.", "Code cell 2 at line"),
     ("# Tiny\n\nSome words.\n", "", "expected to begin with Markdown"),

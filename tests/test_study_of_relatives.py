@@ -108,7 +108,10 @@ def test_relatives_are_found_and_strangers_seldom_taken_for_some():
     assert items["search_cousin_11235_first"].interval[0] >= 0.95
     assert items["search_second_cousin_11235_first"].interval[1] < 0.5
     for snps in RELATIVES.SNPS:
-        assert items[f"nobody_{snps}_alarm"].value <= 0.03, "limits hold on other seeds"
+        low, high = items[f"nobody_{snps}_alarm"].interval
+        assert low <= 0.01 <= high < 0.03, "limits hold on other seeds"
+        assert RELATIVES.LIMIT_ERRORS[snps] < 0.01 * RELATIVES.LIMITS[snps], "and are known"
+    assert items["search_cousin_11235_claimed"].baseline == pytest.approx(1 / 254, rel=1e-4)
     assert items["nobody_100_third"].value > 0.9, "with few SNPs everybody has a third cousin"
     filled, left = (items[f"guessed_cousin_{way}_0.9_first"] for way in ("filled", "left_out"))
     assert filled.interval[1] < left.interval[0], "guesses do harm"
@@ -149,6 +152,16 @@ def test_the_chain_reaches_what_was_never_sent_and_a_guess_does_not():
     assert items["chain_hidden"].interval[0] >= 0.97 > 0.8 > items["chain_hidden"].baseline
     assert items["chain_child_filled_ibs0"].interval[0] > 0.9
     assert items["chain_child_guess_king"].value == 0
+    for genome in ("true", "filled", "sent"):
+        for way in ("king", "ibs0"):
+            low, high = items[f"chain_nobody_{genome}_{way}_alarm"].interval
+            assert low <= 0.01 <= high < 0.04, "limits hold in other deals"
+            for relation in CHAIN.RELATIONS:
+                first = items[f"chain_{relation}_{genome}_{way}"]
+                claimed = items[f"chain_{relation}_{genome}_{way}_claimed"]
+                assert all(np.less_equal(claimed.runs, first.runs)), claimed.name
+    assert items["chain_child_sent_ibs0_claimed"].interval[0] > 0.95
+    assert items["chain_child_filled_king_claimed"].interval[1] < 0.5, "first is not recognised"
     assert items["chain_grandchild_true_king"].value < 0.8, "half of them have not this stretch"
 
 
@@ -197,6 +210,22 @@ def test_one_search_in_a_hundred_passes_the_limit_if_scores_are_independent():
     highest = 0.2 * rng.standard_normal((20_000, 100)).max(1)
     assert (highest >= CLIFFS.limit(0.2, 100)).mean() == pytest.approx(CLIFFS.FPR, abs=0.004)
     assert CLIFFS.limit(0.3, 50, 0.4) == pytest.approx(CLIFFS.limit(0.5, 50))
+
+
+def test_only_a_relative_who_comes_first_and_passes_the_limit_is_claimed(monkeypatch):
+    (_, targets), array = CHAIN.data()
+    people = targets.dosages[:, array]
+    patients, others = people[:6], people[6:60]
+    for kind in CHAIN.LIMITS:
+        monkeypatch.setitem(CHAIN.LIMITS, kind, {"king": 0.4, "ibs0": 0.0})
+    own = CHAIN.searched("sent", patients, patients, others)
+    assert own["king_claimed"] == own["king"] == own["ibs0_claimed"] == 1
+    strangers = CHAIN.searched("sent", patients, people[60:66], others)
+    assert strangers["king_claimed"] == strangers["ibs0_claimed"] == 0
+    assert CHAIN.nobody("sent", patients, others)["king_alarm"] == 0
+    assert CHAIN.nobody("sent", patients, people[:60])["king_alarm"] == 1
+    monkeypatch.setitem(CHAIN.LIMITS, "filled", {"king": -9.0, "ibs0": 1.0})
+    assert CHAIN.nobody("guess", patients, others)["ibs0_alarm"] == 1, "as if it were filled in"
 
 
 # --- Figures ----------------------------------------------------------------------------------

@@ -484,6 +484,48 @@ WRONG = {
         "yes counts only": lambda s, f, n, w: solutions.beacon_evidence(s[s], f[s], n, w),
         "the other way round": lambda s, f, n, w: -solutions.beacon_evidence(s, f, n, w),
     },
+    "excluded_rate": {
+        "rule of three": lambda n, level: 3 / n,
+        "level the other way round": lambda n, level: 1 - level ** (1 / n),
+        "two-sided": lambda n, level: 1 - ((1 - level) / 2) ** (1 / n),
+        "of a hit in each": lambda n, level: (1 - level) ** (1 / n),
+    },
+    "finding": {
+        "the estimate": lambda low, high, b, t: 2 if (low + high) / 2 > b else 1 * (high - b > t),
+        "touching counts": lambda low, high, b, t: 2 if low >= b else 1 * (high - b > t),
+        "no power": lambda low, high, b, t: 2 if low > b else 0,
+        "no baseline": lambda low, high, b, t: 2 if low > 0 else 1 * (high > t),
+        "only beyond what is tolerated": lambda low, high, b, t:
+            2 if low - b > t else 1 * (high - b > t),
+    },
+    "told": {
+        "one limit for both": lambda people, state: [True, state >= 500, people >= 500],
+        "the other one": lambda people, state: [True, state > 500, people > 500],
+        "media by all people": lambda people, state: [True, people > 500, people >= 500],
+        "nobody below the limit": lambda people, state: [
+            people >= 500, state > 500, people >= 500],
+    },
+    "patient_gradient": {
+        "clipped record by record": lambda g, c: (
+            g * (c / g.norm(dim=1)).clamp(max=1)[:, None]).mean(0),
+        "the sum, not the mean": lambda g, c: g.sum(0) * min(1, c / float(g.sum(0).norm())),
+        "always of norm C": lambda g, c: g.mean(0) * c / g.mean(0).norm(),
+        "not clipped": lambda g, c: g.mean(0),
+    },
+    "most_accused": {
+        "one release": lambda f, sigma, t: float(Normal.cdf(Normal.ppf(f) + 1 / sigma)),
+        "releases add up": lambda f, sigma, t: float(Normal.cdf(Normal.ppf(f) + t / sigma)),
+        "upside down": lambda f, sigma, t: float(
+            Normal.cdf(Normal.ppf(f) + sigma / math.sqrt(t))),
+    },
+    "proved_epsilon": {
+        "one error only": lambda a, m, d: max(0.0, math.log((1 - m - d) / a)),
+        "delta forgotten": lambda a, m, d: max(
+            0.0, math.log((1 - m) / a), math.log((1 - a) / m)),
+        "below zero": lambda a, m, d: max(
+            math.log((1 - m - d) / a), math.log((1 - a - d) / m)),
+        "no logarithm": lambda a, m, d: max(0.0, (1 - m - d) / a, (1 - a - d) / m),
+    },
     "switch_chance": {
         "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
         "goes on": lambda d, k: math.exp(-400 * d / k),
@@ -498,6 +540,24 @@ WRONG = {
         "share of the genome": lambda a, u, d: a * 0.5 ** (u + d),
         "ancestors forgotten": lambda a, u, d: 0.5 ** (u + d + 1),
         "generations multiplied": lambda a, u, d: a * 0.5 ** (u * d + 2),
+    },
+    "whole_rows": {
+        "any whole number": lambda rows, t: ((rows - rows.round()).abs() <= t).all(1),
+        "on average": lambda rows, t: (rows - rows.round().clamp(0, 2)).abs().mean(1) <= t,
+        "one entry is enough": lambda rows, t: (
+            (rows - rows.round().clamp(0, 2)).abs() <= t).any(1),
+    },
+    "guess_right": {
+        "never a carrier": lambda f: ((1 - f) ** 2).mean(),
+        "of one allele": lambda f: torch.maximum(f, 1 - f).mean(),
+        "no heterozygotes": lambda f: torch.maximum((1 - f) ** 2, f**2).mean(),
+        "heterozygotes halved": lambda f: torch.stack(
+            [(1 - f) ** 2, f * (1 - f), f**2]).amax(0).mean(),
+    },
+    "luck": {
+        "both heterozygous": lambda h: -(h**2).log2().sum(),
+        "neither": lambda h: -((1 - h) ** 2).log2().sum(),
+        "in nats": lambda h: -(h**2 + (1 - h) ** 2).log().sum(),
     },
     "own_noise": {
         "shares added as they are": lambda mu, t, k, c: math.sqrt(t) / mu / (k - c),
@@ -514,6 +574,27 @@ WRONG = {
                                               key=lambda k: a[k], default=-1),
         "nothing said": lambda e, a, p: max((k for k in range(len(e)) if e[k] <= p),
                                             key=lambda k: a[k], default=0),
+    },
+    "masked_word": {
+        "all added": lambda x, k, m, mod: (x + sum(m[:k]) + sum(m[k + 1:])) % mod,
+        "signs turned": lambda x, k, m, mod: (x - sum(m[k + 1:]) + sum(m[:k])) % mod,
+        "no modulus": lambda x, k, m, mod: x + sum(m[k + 1:]) - sum(m[:k]),
+        "one's own too": lambda x, k, m, mod: (x + sum(m[k:]) - sum(m[:k])) % mod,
+    },
+    "fraction_bits": {
+        "no sign": lambda n, r, a, b: solutions.fraction_bits(n, r, a, b + 1),
+        "one hospital": lambda n, r, a, b: solutions.fraction_bits(1, r, a, b),
+        "just full": lambda n, r, a, b: int(math.log2(2 ** (b - 1) / (n * r * a))),
+        "records left out": lambda n, r, a, b: solutions.fraction_bits(n, 1, a, b),
+    },
+    "determined": {
+        "took part": lambda p: p.any(0),
+        "full rank or nothing": lambda p: (torch.linalg.matrix_rank(p) == p.shape[1]).repeat(
+            p.shape[1]),
+        "alone once": lambda p: (p[p.sum(1) == 1] > 0).any(0),
+        "not every time": lambda p: (1 - p).any(0),
+        "a column of its own": lambda p: torch.stack(
+            [(p[:, k] == p.T).all(1).sum() == 1 for k in range(p.shape[1])]),
     },
 }
 

@@ -24,7 +24,8 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python",
             "pygments_lexer": "ipython3"}
 
-MODULES = {"defences": "opacus", "dicom": "pydicom", "flower": "flwr", "homomorphic": "tenseal"}
+MODULES = {"assess": "pydantic", "defences": "opacus", "dicom": "pydicom", "flower": "flwr",
+           "homomorphic": "tenseal"}
 """The extras of leaklab that a lab may ask for, and the module by which each is recognised."""
 
 SOLUTION = re.compile(r"^<!-- solution: (\w+) -->$", re.MULTILINE)
@@ -103,7 +104,7 @@ def read_lab(text: Path, root: Path) -> Lab:
         raise ValueError(f"{text.name}: expected to begin with Markdown: the title")
     address = read_address(root)
     added = [*_badge(text.stem, address), setup_cell(address, _extras(written, text))]
-    solutions = root / "src/leaklab/teaching/solutions.py"
+    solutions = root / "src/leaklab/teaching/solutions"
     cells = [_with_solutions(cell, solutions, text.name) for cell in (first, *added, *rest)]
     return Lab(text, root / "notebooks" / f"{text.stem}.ipynb", tuple(_with_ids(cells)),
                _names(written, text, "data"), _names(written, text, "evidence"))
@@ -176,12 +177,14 @@ def _with_solutions(cell: NotebookNode, solutions: Path, lab: str) -> NotebookNo
     return new_markdown_cell(SOLUTION.sub(fold, cell.source), metadata=cell.metadata)
 
 
-def function_source(path: Path, name: str) -> str | None:
-    """The source of function ``name`` in the Python file ``path``, read without running it."""
-    code = path.read_text(encoding="utf-8")
-    found = [node for node in ast.parse(code).body
-             if isinstance(node, ast.FunctionDef) and node.name == name]
-    return ast.get_source_segment(code, found[0]) if found else None
+def function_source(package: Path, name: str) -> str | None:
+    """The source of function ``name`` in the package's modules, read without running them."""
+    for module in sorted(package.glob("*.py")):
+        code = module.read_text(encoding="utf-8")
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return ast.get_source_segment(code, node)
+    return None
 
 
 def _with_ids(cells: list[NotebookNode]) -> list[NotebookNode]:

@@ -77,17 +77,27 @@ ATTACKS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """What was measured of one attack, observer and defence.
+    """What was measured of one attack, observer and defence: the recorded ``items``, all settings.
 
     best
-        The recorded item that lies farthest from its guess.
+        The item that lies farthest from its guess.
     above, settings
         In how many settings the interval lies above the guess, of how many.
     """
 
-    best: Evidence
-    above: int
-    settings: int
+    items: tuple[Evidence, ...]
+
+    @property
+    def best(self) -> Evidence:
+        return max(self.items, key=advantage)
+
+    @property
+    def above(self) -> int:
+        return sum(item.interval[0] > item.baseline for item in self.items)
+
+    @property
+    def settings(self) -> int:
+        return len(self.items)
 
     @property
     def advantage(self) -> float:
@@ -134,8 +144,7 @@ def grid(
         for column, views in observers.items():
             seen = [item for item in items if set(_views(item)) & set(views)]
             if seen:
-                above = sum(item.interval[0] > item.baseline for item in seen)
-                table[row][column] = Cell(max(seen, key=advantage), above, len(seen))
+                table[row][column] = Cell(tuple(seen))
     return table
 
 

@@ -1,10 +1,10 @@
 r"""Canaries: records put into training to measure how much privacy it really gives.
 
 An accountant says what epsilon a training promises; a bug in its noise or clipping breaks the
-promise without a trace. The auditor inserts canaries, each with the largest gradient that clipping
-lets pass, guesses from the noisy gradients which of them took part, and what the guesses prove
-about epsilon stands in :mod:`leaklab.attacks.epsilon_bounds`. Above the promise, the training is
-broken; below it, nothing is proved: an audit is a lower bound.
+promise without a trace. The auditor inserts canaries, each with a gradient that clipping must cut
+to the largest it lets pass, guesses from the noisy gradients which of them took part, and what the
+guesses prove about epsilon stands in :mod:`leaklab.attacks.epsilon_bounds`. Above the promise, the
+training is broken; below it, nothing is proved: an audit is a lower bound.
 
 Threat model: an auditor with the rights of differential privacy's adversary, who sees every noisy
 gradient and knows all other records. In federated learning that is the server. The canaries are
@@ -106,7 +106,7 @@ class PrivateOptimiser(Protocol):
     max_grad_norm: float
 
     def clip_and_accumulate(self) -> None:
-        """Add the clipped gradients of a batch to each parameter's ``summed_grad``."""
+        """Clip the rows of each parameter's ``grad_sample`` and add them to ``summed_grad``."""
 
     def add_noise(self) -> None:
         """Set each parameter's ``grad`` to ``summed_grad`` plus noise."""
@@ -114,14 +114,17 @@ class PrivateOptimiser(Protocol):
 
 def insert_canaries(
     optimiser: PrivateOptimiser, included: Tensor, *, sample_rate: float,
-    generator: torch.Generator,
+    generator: torch.Generator, size: float = 10.0,
 ) -> Tensor:
     """Have an Opacus optimiser train on canaries too; return their scores, which grow as it steps.
 
-    Canary j is a gradient of ``max_grad_norm`` on one weight of its own (a Dirac). If
-    ``included[j]``, each step samples it with probability ``sample_rate``, as the data loader does
-    records. Its score is the sum over steps of the noisy gradient at its weight. One batch a step:
-    virtual steps would insert it anew in each.
+    Canary j is the gradient of one more record: ``size`` times ``max_grad_norm`` on one weight of
+    its own (a Dirac), which the optimiser must clip as it clips any. If ``included[j]``, each step
+    draws it with probability ``sample_rate``, as a Poisson sampler draws records: what is audited
+    is how the optimiser clips and adds noise, and not how the data loader samples. Its score is
+    the sum over steps of the noisy gradient at its weight, less what the records put there if each
+    is clipped as promised: the auditor knows them. One batch a step: virtual steps would insert it
+    anew in each.
 
     Raises ``ValueError`` for more canaries than weights.
     """
@@ -135,12 +138,15 @@ def insert_canaries(
     clip_and_accumulate, add_noise = optimiser.clip_and_accumulate, optimiser.add_noise
 
     def with_canaries() -> None:
-        clip_and_accumulate()
+        scores.sub_(_clipped_records(optimiser)[weights])
         sampled = torch.rand(len(included), generator=generator) < sample_rate
-        flat = torch.zeros(sum(sizes), device=device)
-        flat[weights[(included.cpu() & sampled).to(device)]] = optimiser.max_grad_norm
-        for p, part in zip(optimiser.params, flat.split(sizes), strict=True):
-            p.summed_grad += part.view_as(p.summed_grad)
+        chosen = weights[(included.cpu() & sampled).to(device)]
+        rows = torch.zeros(len(chosen), sum(sizes), device=device)
+        rows[torch.arange(len(chosen), device=device), chosen] = size * optimiser.max_grad_norm
+        for p, part in zip(optimiser.params, rows.split(sizes, dim=1), strict=True):
+            own = part.reshape(-1, *p.shape).to(p)
+            p.grad_sample = torch.cat([p.grad_sample, own])
+        clip_and_accumulate()
 
     def and_listen() -> None:
         add_noise()
@@ -148,6 +154,13 @@ def insert_canaries(
 
     optimiser.clip_and_accumulate, optimiser.add_noise = with_canaries, and_listen
     return scores
+
+
+def _clipped_records(optimiser: PrivateOptimiser) -> Tensor:
+    """The sum over a batch of gradients clipped one by one, over all weights, (p,)."""
+    rows = torch.cat([p.grad_sample.detach().flatten(1) for p in optimiser.params], 1)
+    share = (optimiser.max_grad_norm / rows.norm(dim=1).clamp(min=1e-12)).clamp(max=1)
+    return share @ rows
 
 
 # --- Many runs, one canary --------------------------------------------------------------------

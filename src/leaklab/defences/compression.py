@@ -84,6 +84,15 @@ class Sign(_Compression):
 
 
 @dataclass(frozen=True)
+class HalfPrecision(_Compression):
+    """Two bytes an entry: floating point with eleven significant bits (IEEE 754 binary16)."""
+
+    def compressed(self, tensor: Tensor) -> Tensor:
+        """``tensor`` to half precision and back; sizes above 65,504 overflow."""
+        return tensor.half().to(tensor)
+
+
+@dataclass(frozen=True)
 class Quantised(_Compression):
     """Steps of one length, so many ``bits`` an entry: from minus to plus the largest entry.
 
@@ -132,6 +141,11 @@ def top_k(share: float) -> TopK:
 def sign() -> Sign:
     """Send one bit an entry."""
     return Sign()
+
+
+def half_precision() -> HalfPrecision:
+    """Send two bytes an entry."""
+    return HalfPrecision()
 
 
 def int8() -> Quantised:

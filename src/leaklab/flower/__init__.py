@@ -2,6 +2,7 @@
 
     app.py         ServerApp and ClientApp: the same federated averaging as ``leaklab.federation``
     strategy.py    FedAvg that refuses what cannot be averaged
+    secure_sum.py  the same federation behind secure aggregation
     local_grid.py  runs both apps inside this process: no sockets, no Ray
     wiretap.py     copies every message between them
     capture.py     a federation as a folder of files, and back to ``Update`` values (needs no flwr)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import Result
+from flwr.serverapp.strategy import Result, Strategy
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -124,16 +125,18 @@ def serve(grid: Grid, context: Context) -> None:
 def federate(
     grid: Grid, training: LocalTraining, *, rounds: int, seed: int, num_hospitals: int,
     min_replies: int | None = None, size: int = 28, timeout: float = TIMEOUT,
+    wrap: Callable[[Strategy], Strategy] = lambda strategy: strategy,
 ) -> Result:
     """Run federated averaging over the nodes of ``grid`` and return Flower's result.
 
     Waits until ``num_hospitals`` nodes are there. A round goes on without hospitals that fail, or
     that are gone, as long as ``min_replies`` (all, by default) can be averaged. Nothing is waited
     for longer than ``timeout`` seconds; where too few are left, ``RoundFailed`` is raised. On the
-    same seed this is ``leaklab.federation.fed_avg`` to float tolerance.
+    same seed this is ``leaklab.federation.fed_avg`` to float tolerance. ``wrap`` puts one of
+    Flower's strategies around the course's, such as one that adds noise at the server.
     """
     wait_for_nodes(grid, num_hospitals, timeout)
-    strategy = CheckedFedAvg(min_replies=min_replies or num_hospitals, timeout=timeout)
+    strategy = wrap(CheckedFedAvg(min_replies=min_replies or num_hospitals, timeout=timeout))
     return strategy.start(
         grid=grid, initial_arrays=ArrayRecord(initial_model(seed, size).state_dict()),
         num_rounds=rounds, timeout=timeout, train_config=config_of(training, seed, size))

@@ -128,7 +128,7 @@ def _foretold(items: Sequence[Evidence], noise: np.ndarray, fine: np.ndarray) ->
         values = [power(1 / z, first.baseline) for z in fine]
     elif first.name.endswith(("_linked", "_found")):
         signal = 2 * RELATIONS[first.setting.get("relation", "self")]
-        values = [top_one(signal / z, round(1 / first.baseline)) for z in fine]
+        values = [top_one(signal / z, first.setting["candidates"]) for z in fine]
     else:
         at = [item.setting["theory"] for item in items]
         values = PchipInterpolator(np.log(noise), at)(np.log(fine))

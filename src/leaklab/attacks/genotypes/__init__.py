@@ -8,16 +8,17 @@ independent component analysis of the space that the records span
 (:mod:`leaklab.attacks.genotypes.unmixing`).
 
 Threat model: a passive observer of an update, or of a sum behind secure aggregation, who knows the
-model, the list of SNPs and how they are encoded, and allele frequencies of the population. SGD, also
-with momentum, over any number of steps. Labels are not needed.
+model, the list of SNPs and how they are encoded, and allele frequencies of the population. SGD,
+also with momentum, over any number of steps. Labels are not needed.
 
 Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987); Pan et al. (2022, arXiv:2010.13356);
 Kariyappa et al. (2023, arXiv:2209.05578). Nasirigerdeh et al. (2021, doi:10.1145/3404835.3462996)
 were the first to use that genotypes are whole numbers, against federated association studies.
 
-Where it fails: as many records as the layer is wide, or more, which it refuses; Adam, whose steps
-leave the space of the records; relatives, linked SNPs or unknown ancestry in the batch, which break
-the independence that the third way rests on; dosages that are not whole, as after imputation.
+Where it fails: more records than the layer is wide, which it refuses; Adam, whose steps leave the
+space of the records; too few SNPs for the batch (ten to twenty a record are needed); relatives,
+whose sums are whole as well; dosages that are not whole, as after imputation. Updates of which most
+entries were left out give genotypes nearly right, and none for certain.
 """
 
 from __future__ import annotations
@@ -32,18 +33,20 @@ from leaklab.attacks.genotypes.certificate import (
     CHANCE,
     WHOLE,
     bits,
+    exchangeable,
+    heard,
     integral,
     nearest,
-    unheard,
     values,
 )
 from leaklab.attacks.genotypes.neurons import alone, differences
 from leaklab.attacks.genotypes.reading import Encoding, Reading, checked_encoding, read
-from leaklab.attacks.genotypes.unmixing import unmix, whiten, whole
+from leaklab.attacks.genotypes.unmixing import attract, unmix, whiten, whole
 from leaklab.updates import Recovered, View
 
 METHODS = ("alone", "differences", "unmixing")
-ROUNDS = 4  # of unmixing, each beside what was certified before
+ROUNDS = 8  # of unmixing, each beside what was certified before
+PATIENCE = 2  # rounds in a row that may find nobody
 MOSTLY = 0.8  # share of the entries of a candidate that are near 0, 1 or 2
 NEW = 1e-6  # of its length: what a row adds to the space of those before
 
@@ -84,8 +87,8 @@ def recover(
     from a dosage. Without ``"unmixing"`` among the ``methods`` only certain rows are answered.
 
     Raises ``ValueError`` for arguments that do not fit, and as
-    :func:`leaklab.attacks.genotypes.reading.read` does: above all for as many records as the layer
-    is wide, or more.
+    :func:`leaklab.attacks.genotypes.reading.read` does: above all for more records than the layer
+    is wide, or as many if their number is not known.
     """
     unknown = sorted(set(methods) - set(METHODS))
     if unknown or not methods:
@@ -100,11 +103,14 @@ def recover(
             known = _certain(seen, known, candidates(seen))
     left = known[:0]
     if "unmixing" in methods:
-        white, whitening = whiten(seen, frequencies)
-        for _ in range(rounds):
-            left = whole(seen, unmix(white, whitening, known, generator))
-            known = _certain(seen, known, left)
-            if len(known) == seen.rank:
+        white = whiten(seen, frequencies)
+        idle = 0
+        for number in range(rounds):
+            rough = unmix(white, known, generator, weighted=number % 2 == 1)
+            left = whole(seen, attract(seen, rough))
+            before, known = len(known), _certain(seen, known, left)
+            idle = idle + 1 if len(known) == before else 0
+            if len(known) == seen.rank or idle == PATIENCE:
                 break
         left = left[:0] if len(known) == seen.rank else left[~_same(seen, left, known)]
     return _answer(seen, known, left)
@@ -115,7 +121,7 @@ def _certain(seen: Reading, known: Tensor, candidates: Tensor) -> Tensor:
     tried = len(candidates)
     fine = whole(seen, candidates[_promising(seen, candidates)])
     fine = fine[integral(seen, fine, tried=tried)]
-    fine = fine[unheard(seen, nearest(values(seen, fine)))]
+    fine = fine[~heard(seen, nearest(values(seen, fine)))[0]]
     for row in fine:
         left = row - row @ torch.linalg.pinv(known) @ known if len(known) else row
         if left.norm() > NEW * row.norm():
@@ -138,10 +144,12 @@ def _promising(seen: Reading, candidates: Tensor) -> Tensor:
 
 
 def _answer(seen: Reading, known: Tensor, left: Tensor) -> Recovered:
-    coordinates = torch.cat([known, left])
-    rows = values(seen, coordinates).nan_to_num()
+    """Rows ``known`` and ``left``, of which the first are certain but where another is as good."""
+    rows = values(seen, torch.cat([known, left])).nan_to_num()
     dosages = nearest(rows)
-    certain = torch.arange(len(rows), device=rows.device) < len(known)
+    sure = dosages[:len(known)]
+    certain = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    certain[:len(known)] = heard(seen, sure)[1] | ~exchangeable(sure[:, :-1])
     return Recovered(dosages[:, :-1].long(), score=-(rows - dosages).abs().amax(1).to(seen.like),
                      certificate=certain)
 

@@ -11,9 +11,12 @@ entries are 0, 1 or 2; those of a mixture are not. So a candidate is certified i
 3.  where the model allows it, the neurons that it switches off for such a genotype have not heard
     of it: without one record, the rows of those neurons span one direction less.
 
-Assumptions: SNPs are near independent for point 2, or far more than needed; and no family is in the
-batch where point 3 cannot be tried. Mother + father - child is whole at every SNP: it is the
-genotype of the alleles that the child did not get, and nobody's.
+Mother + father - child is whole at every SNP: it is the genotype of the alleles that the child did
+not get, and nobody's. Point 3 tells it from a patient. Where that cannot be tried, rows of which a
+sum a + b - c is whole are not certified.
+
+Assumptions: SNPs are near independent for point 2, or far more than needed; where point 3 cannot be
+tried, three of such four genotypes are found, or none of them.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ from leaklab.attacks.genotypes.reading import Reading
 WHOLE = 0.25  # the most that an entry may be off
 SURE = 12.0  # standard deviations that an entry may be off
 CHANCE = 40.0  # bits: one in a million million
-SPARE = 4  # neurons that are off, beyond the number of records, for their rank to say something
+SPARE = 16  # neurons that are off, beyond the number of records, for their rank to say something
 HEARD = 8.0  # a direction counts as heard above so many times the noise
+LOUD = 10.0  # the faintest record, in units of that
+LOOKED_AT = 64  # SNPs on which a sum is tried before all are
 SLACK = 1e-4  # of its scale: a neuron this near to its threshold is neither on nor off
 
 
@@ -65,23 +70,49 @@ def bits(dosages: Tensor) -> Tensor:
     return -dosages.shape[1] * (1 - 2 * heterozygous * (1 - heterozygous)).log2()
 
 
-def unheard(seen: Reading, dosages: Tensor) -> Tensor:
-    """Point 3 for dosages (n, snps + 1): False where a neuron that is off betrays a mixture.
+def heard(seen: Reading, dosages: Tensor) -> tuple[Tensor, Tensor]:
+    """Point 3 for dosages (n, snps + 1): whether neurons that are off betray a mixture, and whether
+    that could be tried, bool (n,) each.
 
-    True where it cannot be tried: another activation, several steps, too few neurons that are off.
+    It cannot with another activation than ReLU, with too few neurons off, or where some record is
+    hardly heard by any. After several steps, off means off at both ends by more than lies between
+    them; a neuron that was on in between makes a patient look like a mixture, which costs a
+    certificate and gives none away.
     """
+    betrayed = torch.zeros(len(dosages), dtype=torch.bool, device=dosages.device)
+    tried = betrayed.clone()
     if not seen.patterns:
-        return torch.ones(len(dosages), dtype=torch.bool, device=dosages.device)
-    reach = dosages @ seen.weights.T
-    scale = dosages.norm(dim=1)[:, None] * seen.weights.norm(dim=1)
-    return torch.stack([_one_less(seen, off) for off in reach < -SLACK * scale]) if len(
-        dosages) else torch.zeros(0, dtype=torch.bool, device=dosages.device)
+        return betrayed, tried
+    scale = dosages.norm(dim=1)[:, None] * seen.weights.norm(dim=2)[:, None]
+    reach = dosages @ seen.weights.mT
+    always = (reach < -SLACK * scale).all(0) & (
+        reach.amax(0).abs() > reach.amax(0) - reach.amin(0))
+    for k, off in enumerate(always):
+        number = int(off.sum())
+        if number >= seen.rank + SPARE:
+            noise = HEARD * seen.noise * (number**0.5 + seen.rank**0.5)
+            betrayed[k] = torch.linalg.svdvals(seen.neurons[off])[-1] > noise
+            tried[k] = seen.sizes[-1] > LOUD * noise
+    return betrayed, tried
 
 
-def _one_less(seen: Reading, off: Tensor) -> Tensor:
-    """Whether the rows ``off`` (neurons,) span fewer directions than all records; a bool tensor."""
-    number = int(off.sum())
-    if number < seen.rank + SPARE:
-        return torch.tensor(True, device=off.device)
-    smallest = torch.linalg.svdvals(seen.left[off] * seen.sizes)[-1]
-    return smallest < HEARD * seen.noise * (number**0.5 + seen.rank**0.5)
+def exchangeable(dosages: Tensor) -> Tensor:
+    """Which rows (n, snps) have part in a sum a + b - c of three of them that is whole; bool (n,).
+
+    Then a fourth genotype is as good as each of the three, and nobody can say which are true.
+    """
+    found = torch.zeros(len(dosages), dtype=torch.bool, device=dosages.device)
+    if len(dosages) < 3:
+        return found
+    few = dosages[:, dosages.var(0, correction=0).topk(min(LOOKED_AT, dosages.shape[1])).indices]
+    a, b = torch.triu_indices(len(dosages), len(dosages), 1, device=dosages.device)
+    for c in range(len(dosages)):
+        near = _whole(few[a] + few[b] - few[c]) & (a != c) & (b != c)
+        for i, j in zip(a[near].tolist(), b[near].tolist(), strict=True):
+            if _whole(dosages[i] + dosages[j] - dosages[c]):
+                found[[i, j, c]] = True
+    return found
+
+
+def _whole(rows: Tensor) -> Tensor:
+    return ((rows >= 0) & (rows <= 2)).all(-1)

@@ -24,8 +24,8 @@ RESOLVED = 8.0  # a last entry must stand so many times above its noise
 
 def alone(seen: Reading) -> Tensor:
     """Coordinates (n, rank) of each row that stands out of the noise."""
-    resolved = seen.rows[:, -1].abs() > RESOLVED * seen.noise
-    return (seen.left * seen.sizes)[resolved]
+    last = seen.neurons @ seen.basis[:, -1]
+    return seen.neurons[last.abs() > RESOLVED * seen.noise]
 
 
 def differences(seen: Reading) -> Tensor:
@@ -36,16 +36,26 @@ def differences(seen: Reading) -> Tensor:
     if seen.slopes is None:
         return seen.sizes.new_zeros(0, seen.rank)
     heard = seen.slopes.abs() > 1e-3 * seen.slopes.abs().max()
-    scaled = (seen.left * seen.sizes)[heard] / seen.slopes[heard, None]
+    scaled = seen.neurons[heard] / seen.slopes[heard, None]
     noise = seen.noise / seen.slopes[heard].abs()
-    informative = seen.rows[:, :-1].square().sum(0).topk(
-        min(LOOKED_AT, seen.rows.shape[1] - 1)).indices
-    columns = torch.cat([informative, informative.new_tensor([seen.rows.shape[1] - 1])])
+    snps = seen.basis.shape[1] - 1
+    loudest = (seen.sizes[:, None] * seen.basis[:, :-1]).square().sum(0).topk(min(LOOKED_AT, snps))
+    columns = torch.cat([loudest.indices, loudest.indices.new_tensor([snps])])
     few = scaled @ seen.basis[:, columns]
     i, j = torch.triu_indices(len(few), len(few), 1, device=few.device)
     apart = few[i] - few[j]
     resolved = apart[:, -1].abs() > RESOLVED * noise[i].hypot(noise[j])
     ratio = apart[:, :-1] / apart[:, -1:]
     rough = (ratio - ratio.round().clamp(0, 2)).abs().amax(1) < ROUGH
-    keep = resolved & rough
+    keep = (resolved & rough).nonzero()[:, 0]
+    keep = keep[apart[keep, -1].abs().argsort(descending=True)]
+    keep = keep[_first(ratio[keep].round())]
     return scaled[i[keep]] - scaled[j[keep]]
+
+
+def _first(rows: Tensor) -> Tensor:
+    """Where each distinct row of ``rows`` (n, columns) comes first."""
+    _, group = torch.unique(rows, dim=0, return_inverse=True)
+    order = torch.arange(len(rows), device=rows.device)
+    return torch.full((int(group.max()) + 1 if len(rows) else 0,), len(rows),
+                      device=rows.device).scatter_reduce(0, group, order, "amin")

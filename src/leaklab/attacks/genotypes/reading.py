@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from leaklab.attacks.layers import dense_gradient, running_order
 from leaklab.updates import LocalTraining, View
 
-FLAT = 3.0  # largest over smallest singular value of mere noise in a wide matrix
-CLIFF = 2.0  # last singular value of the records over the first of the noise
-LONGEST_TAIL = 8  # a plateau of fewer values is none
+CLIFF = 12.0  # last singular value of the records over the first of the noise
+SHORTEST = 8  # a plateau of fewer values is none
 MIXED = 3.0  # noise in a mean of hospitals over that of one update
 
 Encoding = tuple[Tensor, Tensor]
@@ -27,24 +26,24 @@ Encoding = tuple[Tensor, Tensor]
 class Reading:
     """The gradient of a layer whose inputs are dosages, with the bias as a last column; float64.
 
-    rows
-        Shape (neurons, snps + 1): row k is the sum of :math:`d_{ik} [x_i, 1]` over the records.
     left, sizes, basis
-        Its singular vectors and values of the records: (neurons, rank), (rank,), (rank, snps + 1).
+        Its singular vectors and values, those of the records: (neurons, rank), (rank,),
+        (rank, snps + 1). Row k of their product is the sum of :math:`d_{ik} [x_i, 1]` over the
+        records i.
     noise
         Standard deviation of what else stands in an entry, on average.
     weights
-        Of the layer, for dosages, (neurons, snps + 1).
+        Of the layer for dosages, (states, neurons, snps + 1): before training; after several
+        steps also after.
     slopes
         What a neuron adds to the difference of the two logits, (neurons,), where a ReLU and a
         head for two classes follow; else ``None``.
     patterns
-        Whether the slope of a record is zero just where the model switches a neuron off.
+        Whether a neuron that the model switches off for a record hears nothing of it.
     like
         One entry in the view's own dtype and on its device, for answers.
     """
 
-    rows: Tensor
     left: Tensor
     sizes: Tensor
     basis: Tensor
@@ -53,6 +52,11 @@ class Reading:
     slopes: Tensor | None
     patterns: bool
     like: Tensor
+
+    @property
+    def neurons(self) -> Tensor:
+        """The rows in coordinates of the basis, (neurons, rank)."""
+        return self.left * self.sizes
 
     @property
     def rank(self) -> int:
@@ -68,27 +72,33 @@ def read(model: nn.Module, view: View, encoding: Encoding | None = None,
     where a plateau begins, that of rounding or of something coarser.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does, for an ``encoding``
-    that does not fit, and where the records are as many as the rows that tell them apart, or more.
+    that does not fit, and where the records are more than the rows that tell them apart, or as many
+    and their number is not known.
     """
     seen = dense_gradient(model, _as_plain(view))
     snps = seen.gradient.shape[1] - 1
     mean, scale = checked_encoding(encoding, snps, seen.gradient)
-    rows = torch.cat([seen.gradient[:, :-1] * scale + seen.gradient[:, -1:] * mean,
-                      seen.gradient[:, -1:]], 1)
-    noise = torch.cat([(seen.noise[:, :-1] * scale).hypot(seen.noise[:, -1:] * mean),
-                       seen.noise[:, -1:]], 1)
-    noise = noise * (1.0 if view.artefact == "update" else MIXED)
-    right, triangle = torch.linalg.qr(rows.T)  # keeps all digits, unlike the Gram matrix
+    noise = seen.noise * (1.0 if view.artefact == "update" else MIXED)
+    right, triangle = torch.linalg.qr(seen.gradient.T)  # keeps all digits, unlike the Gram matrix
     left, sizes, turn = torch.linalg.svd(triangle.T, full_matrices=False)
-    live = int((rows[:, :-1].norm(dim=1) > noise[:, :-1].norm(dim=1)).sum())
+    live = int((seen.gradient.norm(dim=1) > noise.norm(dim=1)).sum())
     rank = _rank(sizes, noise, min(live, snps + 1), _records(view, batch_size))
-    rest = sizes[rank:].square().sum() / max(1, (len(rows) - rank) * (snps + 1 - rank))
-    weights = seen.weights[:, :-1] / scale
-    bias = seen.weights[:, -1:] - (weights @ mean)[:, None]
+    rest = sizes[rank:].square().sum() / max(1, (len(noise) - rank) * (snps + 1 - rank))
+    unit = (scale.square() + mean.square()).mean().sqrt()  # of noise, from inputs to dosages
+    heard = left[:, :rank] * sizes[:rank]
+    left, sizes, basis = _in_dosages(heard, (right @ turn.T).T[:rank], mean, scale)
     slopes, patterns = _after(model, view, seen.name)
-    return Reading(rows, left[:, :rank], sizes[:rank], (right @ turn.T).T[:rank],
-                   float(torch.maximum(rest, noise.square().mean()).sqrt()),
-                   torch.cat([weights, bias], 1), slopes, patterns, seen.like)
+    return Reading(left, sizes, basis,
+                   float(torch.maximum(rest, noise.square().mean()).sqrt() * unit),
+                   _for_dosages(view, seen.name, mean, scale), slopes, patterns, seen.like)
+
+
+def _in_dosages(heard: Tensor, basis: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
+    """Singular vectors and values of ``heard @ basis``, its columns turned into dosages."""
+    basis = torch.cat([basis[:, :-1] * scale + basis[:, -1:] * mean, basis[:, -1:]], 1)
+    right, triangle = torch.linalg.qr(basis.T)
+    left, sizes, turn = torch.linalg.svd(heard @ triangle.T, full_matrices=False)
+    return left, sizes, turn @ right.T
 
 
 def _as_plain(view: View) -> View:
@@ -115,6 +125,18 @@ def checked_encoding(encoding: Encoding | None, snps: int, like: Tensor) -> Enco
     if not (scale.isfinite() & mean.isfinite() & (scale != 0)).all():
         raise ValueError("encoding: a column without spread given, expected scales other than 0")
     return mean, scale
+
+
+def _for_dosages(view: View, layer: str, mean: Tensor, scale: Tensor) -> Tensor:
+    """The layer's weights for dosages in each state that is known and was trained on, or nearly."""
+    several = view.knowledge.training.local_steps > 1
+    prefix = f"{layer}." if layer else ""
+    ends = []
+    for state in (view.before, view.after)[:1 + several]:
+        weights = state[f"{prefix}weight"].double() / scale
+        bias = state[f"{prefix}bias"].double() - weights @ mean
+        ends.append(torch.cat([weights, bias[:, None]], 1))
+    return torch.stack(ends)
 
 
 def _records(view: View, batch_size: int | None) -> int | None:
@@ -150,11 +172,12 @@ def _rank(sizes: Tensor, noise: Tensor, most: int, records: int | None) -> int:
 
 
 def _plateau(sizes: Tensor) -> int | None:
-    """Where the singular values drop to a plateau, the noise; ``None`` if they do not."""
-    for rank in range(1, len(sizes) - LONGEST_TAIL + 1):
-        if sizes[rank] < FLAT * sizes[-1]:
-            return rank if sizes[rank - 1] > CLIFF * sizes[rank] else None
-    return None
+    """Where the singular values fall off a cliff, to a plateau of noise; ``None`` if nowhere."""
+    falls = (sizes[:-1] / sizes[1:])[:-SHORTEST]
+    if not len(falls):
+        return None
+    highest = int(falls.argmax())
+    return highest + 1 if falls[highest] > CLIFF else None
 
 
 def _after(model: nn.Module, view: View, layer: str) -> tuple[Tensor | None, bool]:
@@ -163,7 +186,7 @@ def _after(model: nn.Module, view: View, layer: str) -> tuple[Tensor | None, boo
     at = next(k for k, (name, _) in enumerate(ran) if name == layer)
     relu = len(ran) > at + 1 and type(ran[at + 1][1]) is nn.ReLU
     direct = all(isinstance(module, nn.Flatten | nn.Identity) for _, module in ran[:at])
-    patterns = relu and direct and view.knowledge.training.local_steps == 1
+    patterns = relu and direct
     head = ran[at + 2] if relu and len(ran) == at + 3 else ("", None)
     if not isinstance(head[1], nn.Linear) or head[1].out_features > 2:
         return None, patterns

@@ -5,7 +5,16 @@ or raises ``AssertionError`` that shows the case which failed.
 """
 
 from leaklab.teaching.checks.cases import Case, run_cases
-from leaklab.teaching.checks.defences import cheapest_that_holds, own_noise
+from leaklab.teaching.checks.defences import (
+    cheapest_that_holds,
+    determined,
+    fraction_bits,
+    masked_word,
+    most_accused,
+    own_noise,
+    patient_gradient,
+    proved_epsilon,
+)
 from leaklab.teaching.checks.foundations import (
     bytes_per_round,
     class_share,
@@ -17,9 +26,12 @@ from leaklab.teaching.checks.foundations import (
 from leaklab.teaching.checks.genomes import (
     beacon_evidence,
     carriers_right,
+    guess_right,
     kinship_of,
+    luck,
     snps_needed,
     switch_chance,
+    whole_rows,
     worth,
 )
 from leaklab.teaching.checks.inversion import (
@@ -42,6 +54,7 @@ from leaklab.teaching.checks.inversion import (
     whole_counts,
     words_in_order,
 )
+from leaklab.teaching.checks.law import excluded_rate, finding, told
 from leaklab.teaching.checks.membership import (
     above_strangers,
     against_others,
@@ -70,14 +83,22 @@ __all__ = [
     "cheapest_that_holds",
     "class_share",
     "cosine_distance",
+    "determined",
     "divide_out",
     "even_out",
+    "excluded_rate",
     "fedprox_gradient",
+    "finding",
+    "fraction_bits",
+    "guess_right",
     "independent_numbers",
     "kalman_update",
     "kinship_of",
     "leak_shown",
+    "luck",
+    "masked_word",
     "mean_gradient",
+    "most_accused",
     "most_fitting",
     "moved_tokens",
     "named_members",
@@ -86,16 +107,20 @@ __all__ = [
     "outside_span",
     "own_noise",
     "owner_chance",
+    "patient_gradient",
+    "proved_epsilon",
     "reconstruction_bound",
     "rest_of",
     "rounds_together",
     "run_cases",
     "snps_needed",
     "switch_chance",
+    "told",
     "total_variation",
     "uplift",
     "weighted_mean",
     "whole_counts",
+    "whole_rows",
     "words_in_order",
     "worth",
 ]

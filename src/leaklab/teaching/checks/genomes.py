@@ -89,3 +89,37 @@ def kinship_of(attempt: Callable) -> None:
         Case((1, 1, 1), 1 / 8, "Half-siblings share one parent."),
         Case((2, 1, 2), 1 / 8, "Aunt and nephew share two: her parents, his grandparents."),
     ])
+
+
+# --- Lab 13 -----------------------------------------------------------------------------------
+
+
+def whole_rows(attempt: Callable) -> None:
+    """Check ``attempt(rows, tolerance)``: a tensor (n, snps) and a number."""
+    rows = tensor([[0.02, 1.9, 1.0], [0.5, 1.0, 2.0], [3.02, 1.0, 0.0], [1.0, -0.9, 0.0]])
+    run_cases(attempt, [
+        Case((rows, 0.25), tensor([True, False, False, False]),
+             "A half is no dosage, and neither are 3 and -1: near 0, 1 or 2, at every SNP."),
+        Case((rows[:1], 0.05), tensor([False]), "1.9 is off by more than 0.05."),
+        Case((rows[:1] - 0.2, 0.25), tensor([False]), "1.7 is off by 0.3, the mean by less."),
+    ])
+
+
+def guess_right(attempt: Callable) -> None:
+    """Check ``attempt(frequencies)``, a tensor (snps,)."""
+    run_cases(attempt, [
+        Case((tensor([0.1]),), tensor(0.81), "Nine alleles in ten are the other one: 0.9 squared."),
+        Case((tensor([0.9, 0.1]),), tensor(0.81),
+             "Where the counted allele is the common one, two copies are likeliest."),
+        Case((tensor([0.5, 0.1]),), tensor(0.655), "At one half heterozygotes are commonest: 0.5."),
+    ])
+
+
+def luck(attempt: Callable) -> None:
+    """Check ``attempt(heterozygosity)``, a tensor (snps,)."""
+    run_cases(attempt, [
+        Case((tensor([0.5]),), tensor(1.0), "Both, or neither: 1/4 + 1/4, one bit."),
+        Case((tensor([0.5, 0.5, 0.5]),), tensor(3.0), "Chances multiply, bits add up."),
+        Case((tensor([0.0, 0.5]),), tensor(1.0), "Where nobody is heterozygous nothing is shown."),
+        Case((tensor([0.2]),), tensor(-math.log2(0.68)), "0.2 squared and 0.8 squared."),
+    ])
