@@ -50,7 +50,8 @@ def test_what_nobody_measured_is_empty_and_never_a_neighbours_value():
 
 
 def test_the_picture_holds_every_cell_and_says_what_was_not_measured():
-    drawn = entries(grid({"05": STUDY}, attacks=ROWS), ("server", "public"))
+    drawn = entries(grid({"05": STUDY, "99": {}}, attacks=ROWS), ("server", "public"))
+    assert set(drawn) == {"images"}, "nothing was measured of the other attack"
     lead, text, shown = drawn["images"][0]
     assert lead == pytest.approx(0.875) and text.endswith("\n3 of 4") and shown
     assert drawn["images"][1] is None
@@ -70,7 +71,8 @@ def test_a_defence_is_found_whatever_its_parameters():
      "secure aggregation, masks bound to the model"), ("top-k (1 %)", "top-k"), ("sign", "sign"),
     ("clip to 1, noise multiplier 0.003", "clipping and noise"),
     ("clip to 1, noise multiplier 1e-2", "clipping and noise"),
-    ("noise without clipping (0.1)", "noise without clipping")])
+    ("noise without clipping (0.1)", "noise without clipping"),
+    ("largest tenth", "top-k"), ("eight bits", "quantised")])
 def test_families(given, expected):
     assert family(given) == expected
 

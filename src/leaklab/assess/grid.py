@@ -67,10 +67,17 @@ ATTACKS = {
     "allele frequencies (15)": Attack("15_allele_frequencies", "_auc",
                                       r"theory|^noise_\d+_0\.0"),  # noise of 0
     "genotypes under noise (15)": Attack("15_three_cliffs", "_exact|_linked"),
+    "membership under noise (16)": Attack("16_differential_privacy", "_auc"),
+    "records under noise (16)": Attack("16_differential_privacy", "_likeliest"),
     "sums (17)": Attack("17_secure_aggregation", "_exact", "fixed_set"),
     "images (18)": Attack("18_layered_defences", "^image_.*_(identified|named)"),
     "records (18)": Attack("18_layered_defences", "^(table_.*|gaussian.*)_(identified|named)"),
 }
+
+
+SAME = {"clip to, noise multiplier": "clipping and noise", "eight bits": "quantised",
+        "half precision": "quantised", "largest tenth": "top-k"}
+"""Families that studies recorded under other words."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +175,12 @@ def entries(
     """The grid as :func:`leaklab.plots.layers.advantage_map` draws it: advantage, and how often.
 
     One cell for each of ``observers``, or of the families of defences that :func:`by_defence` was
-    given. Under the advantage of the best setting stand the settings above the guess, of all.
+    given. Under the advantage of the best setting stand the settings above the guess, of all. Rows
+    without any cell are left out: their attack was measured under other defences only.
     """
     return {row: [(cell.advantage, f"{cell.advantage:.2f}\n{cell.above} of {cell.settings}",
                    cell.above > 0) if (cell := cells.get(observer)) else None
-                  for observer in observers] for row, cells in table.items()}
+                  for observer in observers] for row, cells in table.items() if cells}
 
 
 def defences(
@@ -199,7 +207,7 @@ def family(defence: str | None) -> str | None:
         return None
     plain = re.sub(r"\([^)]*\)|[-+]?\d[\d.e]*%?", "", defence)
     plain = re.sub(r"\s+", " ", re.sub(r"\s+,", ",", plain)).strip(" ,")
-    return {"clip to, noise multiplier": "clipping and noise"}.get(plain, plain)
+    return SAME.get(plain, plain)
 
 
 def _speaks(item: Evidence, attack: Attack) -> bool:
