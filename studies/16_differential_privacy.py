@@ -430,7 +430,9 @@ def baseline_of(setting: dict, outcomes: list[dict], name: str) -> tuple[float |
         return float(np.mean([o["guess"] for o in outcomes])), "the commoner class"
     if "auc" in name:
         return 0.5, "chance"
-    return (FPR, "as many members as others accused") if "tpr" in name else (None, "none")
+    if "tpr" in name:
+        return FPR, "as many members as others accused"
+    return None, "no guess applies"
 
 
 def about(setting: dict, name: str) -> dict:

@@ -144,6 +144,8 @@ def test_the_record_holds_what_the_study_would_record():
         recorded = RECORDED[item.name]
         assert item.setting.keys() == recorded.setting.keys(), item.name
         assert item.unit == recorded.unit and item.data_sha256 == recorded.data_sha256
+        assert item.statement == recorded.statement, item.name
+        assert item.baseline_kind == recorded.baseline_kind, item.name
         assert (item.view, item.defence, item.privacy_unit) == (
             recorded.view, recorded.defence, recorded.privacy_unit), item.name
         if item.name.endswith("_cost"):
