@@ -44,8 +44,9 @@ def load(path: Path = FILE) -> dict:
 
 
 def attacks(data: dict) -> dict[str, grid.Attack]:
+    """The rows: those of the grid as they stand there, and those that ``data`` defines itself."""
     return {name: grid.Attack(row["study"], row["measure"], row.get("besides", r"(?!)"))
-            for name, row in data["attacks"].items()}
+            if "study" in row else grid.ATTACKS[name] for name, row in data["attacks"].items()}
 
 
 def rows(studies: dict[str, dict[str, Evidence]], data: dict | None = None) -> list[Row]:
