@@ -7,11 +7,12 @@ repeat:
 
     masks    `leaklab.defences.secure_aggregation.secure_sum`: all phases, of all hospitals and the
              server, one after another
-    CKKS     TenSEAL: every hospital encrypts, the server adds, one key holder decrypts; the peer
+    CKKS     TenSEAL: every hospital encrypts, the server adds, one key holder decrypts; the peer,
+             with its usual parameters (leaner ones, see `leaklab.defences.homomorphic`, cost less)
     plain    `leaklab.updates.weighted_mean`: what it costs to hide nothing
 
 Seconds are by the clock of the wall. In a federation hospitals work side by side, so a round there
-waits for about a fifth of what is measured here, and for the network. The goal: masks under 2 s,
+waits for one hospital's part and the server's, and for the network. The goal: masks under 2 s,
 and within 2e-6 of the plain mean. Updates are noise of the size of a training step: nothing here
 depends on what was learnt. CKKS takes longest, so it has fewer repeats.
 """

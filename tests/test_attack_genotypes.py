@@ -246,6 +246,35 @@ def test_the_alleles_that_a_child_did_not_get_are_whole_and_not_certified(seed, 
         assert found(answer, trio)[0].all() and answer.certificate.all()
 
 
+def claims_among_families_through_a_narrow_layer():
+    """Certified rows, and those of them that are nobody's, of two families of four, six times."""
+    claims = false = 0
+    for seed in range(6):
+        _, f = people(1, seed=seed)
+        x = torch.cat([family(f, (seed, which), children=2) for which in range(2)])
+        answer = recovered(x, f, width=16, seed=seed)
+        claims, false = claims + int(answer.certificate.sum()), false + found(answer, x)[1]
+    return claims, false
+
+
+def test_where_no_neuron_can_be_asked_relatives_are_not_certified(monkeypatch):
+    assert claims_among_families_through_a_narrow_layer() == (0, 0)
+    monkeypatch.setattr(genotypes, "related", lambda rows: torch.zeros(len(rows), dtype=torch.bool))
+    claims, false = claims_among_families_through_a_narrow_layer()
+    assert claims > false > 0, "without this rule some are nobody's"
+
+
+def test_close_kin_are_related_and_strangers_are_not():
+    x, f = people(6)
+    trio = family(f)
+    left = trio[0] + trio[1] - trio[2]
+    rows = torch.cat([x, trio[:1], trio[2:], left[None]]).double()
+    assert certificate.related(rows).tolist() == [False] * 6 + [True] * 3
+    assert not certificate.related(torch.cat([x, trio[:1]]).double()).any()
+    assert certificate.related(rows[:1]).tolist() == [False]
+    assert certificate.related(rows[:0]).shape == (0,)
+
+
 def test_unrelated_people_are_not_exchangeable():
     x, _ = people(20)
     assert not certificate.exchangeable(x.double()).any()

@@ -178,6 +178,7 @@ def test_one_strength_and_equal_ones_are_told_apart():
 
 
 @pytest.mark.parametrize(("given", "said"), [
+    (item("a", defence="half precision"), "half precision: "),
     (item("a", defence="top-k (1 %)"), "1 %: "), (item("a", defence="sign"), ""),
     (item("a", defence="noise", noise_multiplier=0.01), "noise 0.01: "),
     (item("a", defence="clip to 1, noise multiplier 0.003"), "noise 0.003: "),

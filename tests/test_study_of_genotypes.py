@@ -58,6 +58,14 @@ def test_the_guess_is_the_likeliest_genotype():
     assert scene.likeliest(frequencies).tolist() == [0, 1, 2, 0, 1]
 
 
+def test_the_sum_of_two_less_a_third_is_whole_more_often_than_the_mean_of_two(group):
+    """What chapter 13 says of luck, over triples of unrelated people."""
+    a, b, c = group.private[:300].double().reshape(3, 100, -1)
+    less = a + b - c
+    assert abs(float(((a + b) % 2 == 0).double().mean()) - 2 / 3) < 0.05
+    assert abs(float(((less >= 0) & (less <= 2)).double().mean()) - 5 / 6) < 0.03
+
+
 def test_found_and_false_claims_count_as_they_say():
     truth = torch.tensor([[0, 1], [2, 2], [1, 1]])
     answer = Recovered(torch.tensor([[2, 2], [0, 0], [0, 2]]),
@@ -84,6 +92,19 @@ def test_a_trial_of_the_study_reads_its_patients():
     assert outcome["exact"] == outcome["certified"] == 1 and outcome["claims"] == 8
     assert outcome["false"] == outcome["other_exact"] == outcome["prior_exact"] == 0
     assert 0.6 < outcome["prior"] < 0.8 and outcome["accuracy"] == 1
+
+
+def test_families_in_a_narrow_layer_are_certified_by_no_one_or_a_third_falsely(monkeypatch):
+    case = {"part": "hard", "case": "families, narrow layer", "size": 16}
+    with promised_data():
+        outcomes = [STUDY.run({**case, "seed": seed}) for seed in range(100, 104)]
+        monkeypatch.setattr(STUDY.genotypes, "related", lambda rows: torch.zeros(
+            len(rows), dtype=torch.bool))
+        without = [STUDY.run({**case, "seed": seed}) for seed in range(100, 104)]
+    assert sum(outcome["claims"] for outcome in outcomes) == 0
+    assert [o["exact"] for o in outcomes] == [o["exact"] for o in without]
+    claims = sum(outcome["claims"] for outcome in without)
+    assert 0.15 < sum(outcome["false"] for outcome in without) / claims < 0.5
 
 
 def test_a_refusal_scores_as_the_guess():
@@ -136,6 +157,12 @@ def test_what_is_recorded_follows_from_its_runs_and_holds_what_chapter_13_says()
     claims = recorded["false_claims_unrelated"]
     assert claims.successes == 0 and claims.trials >= 1000
     assert recorded["other_batch_exact"].value == 0
+    families = [recorded[f"false_claims_hard_families_{name}"] for name in
+                ("8", "16", "32", "five_steps_16")]
+    assert sum(item.trials for item in families) == 525
+    assert sum(item.successes for item in families) == 0
+    assert recorded["false_claims_hard_families_narrow_layer_16"].trials == 0
+    assert recorded["hard_families_narrow_layer_16_exact"].value > 0.5, "read, and not certified"
     assert all(item.setting["size"] <= item.setting["width"] or item.value == 0
                for item in recorded.values()
                if item.setting.get("part") == "batch" and item.name.endswith("_all_exact"))

@@ -415,6 +415,13 @@ def test_a_business_associate_tells_the_covered_entity():
     assert found.duties[0].by == "45 CFR 164.410"
 
 
+def test_a_signature_is_not_called_a_demonstration():
+    found = assess(incident=incident(us={}, factors={}), judgements=[
+        judgement("low probability of compromise", **UPDATE)]).hipaa
+    assert found.outcome == "no notice, documented" and "signed" in found.steps[-1]
+    assert "demonstrated" not in " ".join(found.steps)
+
+
 def test_each_law_speaks_only_where_it_applies():
     assert assess(incident=incident()).hipaa is None
     assert assess(incident=incident(us={}), jurisdictions=("US",)).gdpr is None

@@ -108,6 +108,8 @@ def strength(item: Evidence) -> str:
                        ("noise", "noise {:.3g}: ")):
         if isinstance(item.setting.get(name), (int, float)):
             return form.format(item.setting[name])
+    if item.defence in grid.SAME:
+        return f"{item.defence}: "
     found = re.search(r"\(([^)]+)\)|(noise) multiplier ([\d.e-]+)", item.defence or "")
     return f"{found[1] or f'{found[2]} {found[3]}'}: " if found else ""
 

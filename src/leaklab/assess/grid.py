@@ -88,6 +88,11 @@ ATTACKS = {
 defence. The book's matrix takes these rows from here and adds some that only law asks for."""
 
 
+SAME = {"clip to, noise multiplier": "clipping and noise", "eight bits": "quantised",
+        "half precision": "quantised", "largest tenth": "top-k"}
+"""Families that studies recorded under other words."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """What was measured of one attack, observer and defence: the recorded ``items``, all settings.
@@ -183,11 +188,12 @@ def entries(
     """The grid as :func:`leaklab.plots.layers.advantage_map` draws it: advantage, and how often.
 
     One cell for each of ``observers``, or of the families of defences that :func:`by_defence` was
-    given. Under the advantage of the best setting stand the settings above the guess, of all.
+    given. Under the advantage of the best setting stand the settings above the guess, of all. Rows
+    without any cell are left out: their attack was measured under other defences only.
     """
     return {row: [(cell.advantage, f"{cell.advantage:.2f}\n{cell.above} of {cell.settings}",
                    cell.above > 0) if (cell := cells.get(observer)) else None
-                  for observer in observers] for row, cells in table.items()}
+                  for observer in observers] for row, cells in table.items() if cells}
 
 
 def defences(
@@ -204,11 +210,6 @@ def defences(
     return tuple(sorted(found - {None}))
 
 
-FAMILIES = {"clip to, noise multiplier": "clipping and noise", "eight bits": "quantised",
-            "largest tenth": "top-k"}
-"""Families that studies call by another name."""
-
-
 def family(defence: str | None) -> str | None:
     """A defence without its numbers: ``"clip to 1, noise multiplier 0.1"`` and 0.3 are one.
 
@@ -219,7 +220,7 @@ def family(defence: str | None) -> str | None:
         return None
     plain = re.sub(r"\([^)]*\)|[-+]?\d[\d.e]*%?", "", defence)
     plain = re.sub(r"\s+", " ", re.sub(r"\s+,", ",", plain)).strip(" ,")
-    return FAMILIES.get(plain, plain.removesuffix(", multiplier"))
+    return SAME.get(plain, plain.removesuffix(", multiplier"))
 
 
 def _speaks(item: Evidence, attack: Attack) -> bool:

@@ -42,7 +42,8 @@ def gdpr(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) -
     if incident.security_breach is False:
         return _path("no breach of security", "GDPR 4(12)", [
             *steps, "security was not breached, as filled in: test lawfulness instead, "
-            "GDPR 5(1)(b), 6, 28(10) and 32"], [Duty(what="document why it is none", due=None, by="GDPR 5(2)")])
+            "GDPR 5(1)(b), 6, 28(10) and 32"],
+            [Duty(what="document why it is none", due=None, by="GDPR 5(2)")])
     steps.append("a breach of security" if incident.security_breach else
                  "whether security was breached is not established: taken as yes")
     if _carried("risk unlikely", incident, rulings):
@@ -93,7 +94,8 @@ def hipaa(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) 
         steps.insert(0, "filled in as meeting 164.514, and the evidence speaks against it")
     if _carried("low probability of compromise", incident, rulings):
         return _path("no notice, documented", "45 CFR 164.402(2)", [
-            *steps, "a low probability of compromise is demonstrated and signed"])
+            *steps, "a low probability of compromise is signed, and the evidence does not speak "
+            "against it"])
     return _path("notify", "45 CFR 164.404", [
         *steps, "a low probability of compromise is not demonstrated"],
         _us_duties(us, incident))

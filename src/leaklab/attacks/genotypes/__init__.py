@@ -13,12 +13,14 @@ also with momentum, over any number of steps. Labels are not needed.
 
 Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987); Pan et al. (2022, arXiv:2010.13356);
 Kariyappa et al. (2023, arXiv:2209.05578). Nasirigerdeh et al. (2021, doi:10.1145/3404835.3462996)
-were the first to use that genotypes are whole numbers, against federated association studies.
+used that genotypes are whole numbers against federated association studies. Not in these papers are
+the certificate, rounding with a step back to the space, and the order of rounds, in which those
+who are certain are set aside.
 
 Where it fails: more records than the layer is wide, which it refuses; Adam, whose steps leave the
-space of the records; too few SNPs for the batch (ten to twenty a record are needed); relatives,
-whose sums are whole as well; dosages that are not whole, as after imputation. Updates of which most
-entries were left out give genotypes nearly right, and none for certain.
+space of the records; too few SNPs for the batch (ten to twenty a record are needed, for 128 more);
+relatives, of whom fewer are found, and none certified where the layer is narrow; dosages that are
+not whole, as after imputation. Updates of which most entries were left out give no genotype whole.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from leaklab.attacks.genotypes.certificate import (
     heard,
     integral,
     nearest,
+    related,
     values,
 )
 from leaklab.attacks.genotypes.neurons import alone, differences
@@ -144,12 +147,16 @@ def _promising(seen: Reading, candidates: Tensor) -> Tensor:
 
 
 def _answer(seen: Reading, known: Tensor, left: Tensor) -> Recovered:
-    """Rows ``known`` and ``left``, of which the first are certain but where another is as good."""
+    """Rows ``known`` and ``left``, of which the first are certain but where others may be as good.
+
+    That is so of relatives whom no neuron can be asked about.
+    """
     rows = values(seen, torch.cat([known, left])).nan_to_num()
     dosages = nearest(rows)
     sure = dosages[:len(known)]
     certain = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    certain[:len(known)] = heard(seen, sure)[1] | ~exchangeable(sure[:, :-1])
+    doubtful = exchangeable(sure[:, :-1]) | related(sure[:, :-1])
+    certain[:len(known)] = heard(seen, sure)[1] | ~doubtful
     return Recovered(dosages[:, :-1].long(), score=-(rows - dosages).abs().amax(1).to(seen.like),
                      certificate=certain)
 

@@ -7,7 +7,8 @@ where the records of two neurons differ by one, the difference is that record (:
 
 Sources: Phong et al. (2018, doi:10.1109/TIFS.2017.2787987) for the ratio; Pan et al. (2022,
 arXiv:2010.13356) for neurons with exclusive records; Fowl et al. (2022, arXiv:2110.13057) for
-differences, there of neurons built for it.
+differences, there of neurons built for it by a malicious server. That honest neurons, of which all
+pairs are tried, give some as well is an adaptation.
 """
 
 from __future__ import annotations

@@ -9,10 +9,12 @@ nearest point of the space. People who are certain are set aside, and the rest i
 beside them.
 
 Sources: Kariyappa et al. (2023, arXiv:2209.05578), the Cocktail Party Attack, which unmixes images
-by independent component analysis; Hyvarinen (1999, doi:10.1109/72.761722) for FastICA. Two things
-are added that only genotypes allow. Rounding; and, in every other round, a weight for each SNP in
-the contrast: a rare allele makes dosages more peaked than a Gaussian, a common one flatter, and
-unweighted the two cancel. The frequency foretells the excess kurtosis, :math:`1/(2f(1-f)) - 3`.
+by independent component analysis; Hyvarinen (1999, doi:10.1109/72.761722) for FastICA. Not in the
+former are: FastICA as the solver and allele frequencies for whitening; drawing to whole numbers,
+softly or hard; setting aside those found; and, in every other round, a weight for each SNP in the
+contrast. A rare allele makes dosages more peaked than a Gaussian, a common one flatter, and
+unweighted the two work against each other. The frequency foretells the excess kurtosis,
+:math:`1/(2f(1-f)) - 3`. What the weights alone add was not measured.
 """
 
 from __future__ import annotations
