@@ -18,13 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class LabNeeds:
-    """One lab: its number, the labs it builds on, minutes of study, and what it downloads."""
+    """One lab: the labs it builds on, minutes of study, what it downloads, and what it teaches."""
 
     slug: str
     title: str
     needs: tuple[int, ...]
     study_minutes: int
     download: str
+    outcomes: tuple[str, ...]
 
     @property
     def number(self) -> int:
@@ -53,14 +54,16 @@ def parse(slug: str, text: str) -> LabNeeds:
 
     Raises ``ValueError`` where ``text`` lacks the title or a part of the paragraph "You need".
     """
-    found = re.search(r"^# Lab \d+: (?P<title>.+?)$.*?^\*\*You need\*\* (?P<needs>[^.]+)\. "
+    found = re.search(r"^# Lab \d+: (?P<title>.+?)$.*?^\*\*You will be able to\*\*"
+                      r"(?P<outcomes>.*?)^\*\*You need\*\* (?P<needs>[^.]+)\. "
                       r"Study time (?:about )?(?P<minutes>\d+) minutes\..*?"
                       r"Downloads? (?P<download>\d+ [kM]B|none|nothing)", text, re.M | re.S)
     if not found:
         raise ValueError(f"{slug}: no title and paragraph 'You need' found, expected both")
     download = found["download"] if found["download"][0].isdigit() else "none"
+    outcomes = re.findall(r"^- (.+?)[.;]?$", found["outcomes"], re.M)
     return LabNeeds(slug, found["title"], lab_numbers(found["needs"]), int(found["minutes"]),
-                    download)
+                    download, tuple(outcomes))
 
 
 def read_labs(root: Path = ROOT) -> list[LabNeeds]:
@@ -126,6 +129,13 @@ def labs_table(labs: Sequence[LabNeeds], times: Mapping[str, Mapping[str, object
         rows.append(f"| [{lab.number}: {lab.title}](/notebooks/{lab.slug}.ipynb) | {needs} | "
                     f"{lab.study_minutes} min | {run} | {lab.download} |")
     return "\n".join(rows)
+
+
+def outcomes_list(labs: Sequence[LabNeeds]) -> str:
+    """What each lab says that its student can do afterwards, folded by lab."""
+    return "\n".join(f":::{{dropdown}} Lab {lab.number}: {lab.title}\n"
+                     + "\n".join(f"- {outcome}" for outcome in lab.outcomes) + "\n:::\n"
+                     for lab in labs)
 
 
 def plan_table(plan: Sequence[Week], labs: Sequence[LabNeeds]) -> str:

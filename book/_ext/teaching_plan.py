@@ -1,5 +1,7 @@
-"""What lecturers need of the labs, made from the labs: ``{leaklab-labs}`` is the table of all of
-them, ``{leaklab-needs}`` the picture of which needs which, ``{leaklab-plan} name`` a plan of
+"""What lecturers need of the labs, made from the labs.
+
+``{leaklab-labs}`` is the table of all of them, ``{leaklab-needs}`` the picture of which needs
+which, ``{leaklab-outcomes}`` what each teaches, and ``{leaklab-plan} name`` a plan of
 book/plans.yml with the hours of its labs.
 """
 
@@ -37,6 +39,13 @@ class Labs(FromLabs):
         return self.parse_text_to_nodes(course.labs_table(self.labs(), course.read_times()))
 
 
+class Outcomes(FromLabs):
+    """What each lab teaches."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(course.outcomes_list(self.labs()))
+
+
 class Needs(FromLabs):
     """The picture of prerequisites."""
 
@@ -62,5 +71,6 @@ class Plan(FromLabs):
 def setup(app: Sphinx) -> dict[str, object]:
     app.add_directive("leaklab-labs", Labs)
     app.add_directive("leaklab-needs", Needs)
+    app.add_directive("leaklab-outcomes", Outcomes)
     app.add_directive("leaklab-plan", Plan)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
