@@ -119,15 +119,15 @@ def direct(labs: Sequence[LabNeeds]) -> dict[int, tuple[int, ...]]:
 
 def labs_table(labs: Sequence[LabNeeds], times: Mapping[str, Mapping[str, object]]) -> str:
     """Each lab with what it needs, how long it takes, and what it asks of a machine."""
-    rows = ["| Lab | Needs | Study | Processor time | Memory | Download |",
+    rows = ["| Lab | Needs | Study, min | CPU, s | Memory, GB | Download |",
             "|---|---|---|---|---|---|"]
     for lab in labs:
         needs = ", ".join(map(str, lab.needs)) or "none"
         cost = times.get(lab.slug)
-        run = (f"{cost['cpu_seconds']} s | {cost['peak_memory_mb'] / 1000:.1f} GB" if cost
+        run = (f"{cost['cpu_seconds']} | {cost['peak_memory_mb'] / 1000:.1f}" if cost
                else "not measured | not measured")
         rows.append(f"| [{lab.number}: {lab.title}](/notebooks/{lab.slug}.ipynb) | {needs} | "
-                    f"{lab.study_minutes} min | {run} | {lab.download} |")
+                    f"{lab.study_minutes} | {run} | {lab.download} |")
     return "\n".join(rows)
 
 
