@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 import yaml
 
 import course
@@ -195,6 +196,16 @@ def test_every_starter_runs_as_it_stands(starter):
     with contextlib.redirect_stdout(printed):
         exec(compile(starter, "starter", "exec"), {})
     assert printed.getvalue()
+
+
+def test_the_first_example_of_the_readme_reads_its_record():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(compile(example, "README.md", "exec"), names)
+    torch.testing.assert_close(names["found"].guess, names["record"], rtol=1e-3, atol=1e-3)
+    assert bool(names["found"].certificate.all())
 
 
 def exam_failures(text: str) -> tuple[int, int]:
