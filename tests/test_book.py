@@ -74,13 +74,13 @@ FAULTY = {  # a page with one fault, and how the report must name it
     "dead_anchor": ('<a href="sound.html#gone">there</a>', "sound.html#gone, no such anchor"),
 }
 BARRIERS = {  # what only axe-core can tell
-    "unnamed": ('<input type="text">', "axe label"),
-    "faint": ('<p style="color: #aaa; background: #fff">Faint</p>', "axe color-contrast"),
+    "unnamed": ('<input type="text">', "axe label (desktop)"),
+    "faint": ('<p style="color: #aaa; background: #fff">Faint</p>', "axe color-contrast (desktop)"),
     "faint_in_the_dark": ('<style>[data-theme="dark"] p { color: #333; background: #000; }</style>'
                           "<article><p>Faint</p></article>",
-                          "in the dark theme axe color-contrast"),
+                          "axe color-contrast (dark)"),
     "unreachable": ('<pre style="overflow-x: auto">' + "wide " * 20 + "</pre>",
-                    "axe scrollable-region-focusable"),
+                    "axe scrollable-region-focusable (phone)"),
 }
 
 

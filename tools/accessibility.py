@@ -20,9 +20,12 @@ SHA256 = "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc"  # a
 # it breaks is mended in book/_ext/bookkit.py, book/_assets/book.css and scripts/reading.js.
 OF_THE_THEME: dict[str, str] = {}
 
-LIGHT: dict[str, object] = {}
-DARK = {"runOnly": ["color-contrast"]}  # all else is the same in both
-PHONE = {"runOnly": ["scrollable-region-focusable"]}
+# For each way to look at a page: the part of it, and which rules; some cannot differ from desktop.
+VIEWS: dict[str, tuple[str, dict[str, object]]] = {
+    "desktop": ("html", {}),
+    "phone": ("html", {"runOnly": ["scrollable-region-focusable"]}),
+    "dark": ("article", {"runOnly": ["color-contrast"]}),
+}
 # Without `preload`, which would ask for each style sheet once more.
 RUN = """async ([scope, options]) => {
     await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -57,11 +60,11 @@ def checked(script: bytes, expected: str) -> bytes:
     return script
 
 
-def findings(page: Page, options: dict[str, object], scope: str = "html") -> list[str]:
-    """Serious and critical faults inside the first ``scope`` of ``page``, one line a rule.
+def findings(page: Page, view: str) -> list[str]:
+    """Serious and critical faults of ``page``, which holds axe-core already, one line a rule.
 
-    ``page`` holds axe-core already; ``options`` are those of ``axe.run``.
+    The page is shown already as ``view``, one of ``VIEWS``, says.
     """
-    found = page.evaluate(RUN, [scope, options])
-    return [f"axe {one['rule']}: {one['what']}; {one['count']} times, first {one['where']}, "
-            f"{one['markup']}" for one in found if one["rule"] not in OF_THE_THEME]
+    return [f"axe {one['rule']} ({view}): {one['what']}; {one['count']} times, first "
+            f"{one['where']}, {one['markup']}"
+            for one in page.evaluate(RUN, list(VIEWS[view])) if one["rule"] not in OF_THE_THEME]

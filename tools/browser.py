@@ -168,6 +168,9 @@ def visit(page: Page, base: str, name: str, folder: Path, shots: Path | None) ->
     seen = page.evaluate(LOOK)
     if (heavy := weight(folder, base, asked)) > HEAVIEST:
         faults.append(f"{heavy:,} bytes to load, expected at most {HEAVIEST:,}")
+    if axe := accessibility.axe_core():
+        page.evaluate(axe)
+        faults += accessibility.findings(page, "desktop")
     faults += [f"mathematics not set: {formula}" for formula in seen["formulas"]]
     faults += [f"no alternative text: {picture}" for picture in seen["pictures"]]
     for device, width in WIDTHS.items():
@@ -175,25 +178,14 @@ def visit(page: Page, base: str, name: str, folder: Path, shots: Path | None) ->
         faults += [f"at {width} px {wide}" for wide in page.evaluate(TOO_WIDE)]
         if shots:
             photograph(page, shots, f"{name.removesuffix('.html').replace('/', '__')}_{device}")
-    faults += barriers(page)
-    return Visit(name, tuple(dict.fromkeys(faults)), frozenset(seen["ids"]),
-                 frozenset(seen["links"]))
-
-
-def barriers(page: Page) -> list[str]:
-    """What keeps readers out of a page that is as wide as a phone: in both themes and widths."""
-    axe, faults = accessibility.axe_core(), []
     if axe:
-        page.evaluate(axe)
-        faults += accessibility.findings(page, accessibility.PHONE)
-    page.set_viewport_size({"width": WIDTHS["desktop"], "height": HEIGHT})
-    if axe:
-        faults += accessibility.findings(page, accessibility.LIGHT)
+        faults += accessibility.findings(page, "phone")
     page.evaluate(THEME, "dark")
     if axe:
-        faults += [f"in the dark theme {fault}" for fault in
-                   accessibility.findings(page, accessibility.DARK, "article")]
-    return faults + [f"too dark in the dark theme: {name}" for name in page.evaluate(TOO_DARK)]
+        faults += accessibility.findings(page, "dark")
+    faults += [f"too dark in the dark theme: {name}" for name in page.evaluate(TOO_DARK)]
+    return Visit(name, tuple(dict.fromkeys(faults)), frozenset(seen["ids"]),
+                 frozenset(seen["links"]))
 
 
 def photograph(page: Page, shots: Path, name: str) -> None:

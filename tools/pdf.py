@@ -59,6 +59,7 @@ GATHER = """async ([root, parts]) => {
         }
         contents.append(make("strong", part.caption), list);
     }
+    document.querySelector("#jb-print-docs-body")?.remove();  // the theme's contents of one page
     const title = make("h1", document.title.split(" \u2014 ")[0]);
     document.querySelector("article").replaceWith(title, contents, ...pages);
     await window.MathJax?.typesetPromise?.();
