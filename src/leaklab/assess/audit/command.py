@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from leaklab import __version__
+import leaklab
 from leaklab.assess.audit.appetite import UNUSABLE, WITHIN, judge, read_appetite
 from leaklab.assess.audit.document import to_json
 from leaklab.assess.audit.files import load_data, load_model
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of ``leaklab``."""
     top = argparse.ArgumentParser(prog="leaklab", description="Measure what federated updates "
                                   "give away.")
-    top.add_argument("--version", action="version", version=f"leaklab {__version__}")
+    top.add_argument("--version", action="version", version=f"leaklab {leaklab.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add = commands.add_parser("audit", help="attack a model of your own and write a report",
                               description=ABOUT, epilog=EXAMPLE,

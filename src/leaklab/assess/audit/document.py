@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from leaklab import __version__
+import leaklab
 from leaklab.assess.audit.appetite import Verdict
 from leaklab.assess.audit.findings import findings
 from leaklab.assess.audit.running import Audit
@@ -17,7 +17,7 @@ def to_json(audit: Audit, verdict: Verdict | None = None) -> str:
     """The audit without its pictures; the same audit gives the same bytes."""
     training = asdict(audit.federation.training)
     document = {
-        "schema": SCHEMA, "leaklab": __version__, "model": audit.model,
+        "schema": SCHEMA, "leaklab": leaklab.__version__, "model": audit.model,
         "parameters": audit.parameters, "kind": audit.kind, "records": audit.records,
         "seed": audit.seed, "effort": asdict(audit.effort),
         "federation": {"hospitals": audit.federation.hospitals,

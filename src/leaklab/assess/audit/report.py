@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
-from leaklab import __version__
+import leaklab
 from leaklab.assess.audit.appetite import Verdict
 from leaklab.assess.audit.findings import findings
 from leaklab.assess.audit.running import Audit, Picture
@@ -29,7 +29,7 @@ def to_html(audit: Audit, verdict: Verdict | None = None) -> str:
     pictures = [{"title": p.title, "rows": _rows(p)} for p in audit.pictures]
     return environment.get_template("report.html").render(
         audit=audit, findings=findings(audit), pictures=pictures, verdict=verdict,
-        version=__version__, training=audit.federation.training)
+        version=leaklab.__version__, training=audit.federation.training)
 
 
 def _rows(picture: Picture) -> list[tuple[str, list[str]]]:

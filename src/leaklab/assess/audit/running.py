@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from leaklab import federation as observers
 from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation, kind_of, split
 from leaklab.assess.audit.subject import Anatomy, Subject, device_of, examine
-from leaklab.assess.audit.trying import ON_RELEASES, ON_UPDATES, Attack, Case, Outcome
+from leaklab.assess.audit.suite import ON_RELEASES, ON_UPDATES, Attack
+from leaklab.assess.audit.trying import Case, Outcome
 from leaklab.assess.observers import one_round, views_by_observer
 from leaklab.attacks.diagnose import Finding, diagnose
 from leaklab.federation import Loss
@@ -37,7 +38,7 @@ class Result:
     """What one attack reached on one artefact at one batch size.
 
     attack, source, metric, success, blind, granted
-        As :class:`leaklab.assess.audit.trying.Attack` has them.
+        As :class:`leaklab.assess.audit.suite.Attack` has them.
     artefact, seen_by, batch_size, records
         What was attacked, who holds it, the records of each hospital and those behind the view.
     status, reason
