@@ -29,6 +29,7 @@ from leaklab.updates import State, Update
 
 DEGREE, MODULUS_BITS, SCALE = 8192, (60, 60), 2.0**40  # 128 bits of security, as SEAL's tables
 SLOTS = DEGREE // 2  # numbers in one ciphertext
+LARGEST = 2.0**18  # of an entry: times the scale it must stay within half the first prime
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,16 @@ def draw_keys() -> Keys:
 def encrypt(context: tenseal.Context, update: Update, share: float) -> tuple[bytes, ...]:
     """``share`` times the update, as ciphertexts of :data:`SLOTS` entries each.
 
-    Tensors go in the order of names. Raises ``ValueError`` for entries that are not finite.
+    Tensors go in the order of names. Raises ``ValueError`` for entries that are not finite, or
+    beyond :data:`LARGEST`: with shares that add up to one the mean then fits the modulus too.
     """
-    moved = flat_change(update.before, update.after) * share
+    moved = flat_change(update.before, update.after)
     if not moved.isfinite().all():
         raise ValueError(f"{update.hospital}: an update with NaN or infinite values given")
+    if (largest := float(moved.abs().amax())) > LARGEST:
+        raise ValueError(f"{update.hospital}: an entry of {largest:g} given, expected at most "
+                         f"{LARGEST:g}")
+    moved = moved * share
     return tuple(tenseal.ckks_vector(context, part.tolist()).serialize()
                  for part in moved.cpu().split(SLOTS))
 
