@@ -92,10 +92,15 @@ def test_a_table_is_read_whole_up_to_its_rank_and_less_and_less_beyond_whoever_s
     assert 0.5 > beyond[0] > beyond[1] > beyond[2] > max(beyond[3:])
 
 
-def test_past_the_rank_nobody_is_claimed():
-    for item in part("tables", "claimed", "false").values():
+def test_past_the_rank_few_of_those_read_are_claimed_and_some_claims_are_false():
+    for name, item in part("tables", "claimed").items():
+        read = RECORDED[name.replace("claimed", "exact")].value
+        false = RECORDED[name.replace("claimed", "false")].value
         if item.setting["records"] > 10:
-            assert item.value == 0, item.name
+            assert item.value <= read / 2 and false <= 0.1, name
+        else:
+            assert (item.value, false) == (1, 0), name
+    assert RECORDED["tables_12_01_false"].value > 0
 
 
 def test_controls_fail():
