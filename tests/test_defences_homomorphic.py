@@ -52,6 +52,18 @@ def test_the_server_cannot_open_anything_and_any_hospital_can_open_everything():
     torch.testing.assert_close(single, sent[1].delta["weight"], rtol=0, atol=1e-5)
 
 
+def test_the_largest_entries_add_up_and_larger_ones_are_refused():
+    before = {"weight": torch.zeros(50)}
+    large = [Update(before, {"weight": torch.full((50,), homomorphic.LARGEST)}, 10, 1, name)
+             for name in ("Aster", "Birch", "Cedar")]
+    parts = [homomorphic.encrypt(KEYS.public, update, 1 / 3) for update in large]
+    after = homomorphic.decrypt(KEYS.secret, before, homomorphic.add(KEYS.public, parts))
+    torch.testing.assert_close(after["weight"], large[0].after["weight"])
+    larger = Update(before, {"weight": torch.full((50,), 2 * homomorphic.LARGEST)}, 10, 1, "Aster")
+    with pytest.raises(ValueError, match=r"Aster: an entry of 524288 given, expected at most 2621"):
+        homomorphic.encrypt(KEYS.public, larger, 1 / 3)
+
+
 def test_other_keys_give_noise():
     sent = updates(50)
     wrong = homomorphic.draw_keys().secret

@@ -13,6 +13,7 @@ from conftest import promised_data
 
 from leaklab import evidence
 from leaklab.assess import sums
+from leaklab.attacks.exclusive_neurons import exclusive_neurons
 from leaklab.defences import secure_aggregation as sa
 from leaklab.updates import Recovered
 from recorded import require_it_follows_from_runs
@@ -54,6 +55,8 @@ def test_the_record_has_every_condition_of_the_study(monkeypatch):
 @pytest.mark.parametrize(("setting", "key", "name"), [
     ({"part": "tables", "hospitals": 5, "size": 2}, "exact", "tables_05_02_exact"),
     ({"part": "tables", "hospitals": 5, "size": 4}, "fields", "tables_05_04_fields"),
+    ({"part": "tables", "hospitals": 12, "size": 1}, "exact", "tables_12_01_exact"),
+    ({"part": "genotypes", "hospitals": 5}, "exact", "genotypes_05_exact"),
     ({"part": "images", "data": "synthetic", "model": "imprint", "hospitals": 5}, "exact",
      "images_synthetic_imprint_05_exact"),
     ({"part": "counts", "hospitals": 5}, "off_sum", "counts_05_off_sum"),
@@ -80,12 +83,24 @@ def test_sums_are_exact_whatever_they_cost():
         assert item.interval[1] < 2e-6, name
 
 
-def test_a_table_is_read_up_to_its_rank_and_no_further_whoever_sent_it():
-    for item in part("tables", "exact").values():
-        if item.setting["records"] > 11:
-            assert item.value == 0, item.name
-        elif item.setting["records"] <= 8:
-            assert item.value > 0.9, item.name
+def test_a_table_is_read_whole_up_to_its_rank_and_less_and_less_beyond_whoever_sent_it():
+    items = sorted(part("tables", "exact").values(), key=lambda item: item.setting["records"])
+    beyond = [item.value for item in items if item.setting["records"] > 10]
+    assert all(item.value == 1 for item in items if item.setting["records"] <= 10)
+    past = [item.setting["records"] for item in items[-len(beyond):]]
+    assert past == [11, 12, 15, 20, 20, 40, 80]
+    assert 0.5 > beyond[0] > beyond[1] > beyond[2] > max(beyond[3:])
+
+
+def test_past_the_rank_few_of_those_read_are_claimed_and_some_claims_are_false():
+    for name, item in part("tables", "claimed").items():
+        read = RECORDED[name.replace("claimed", "exact")].value
+        false = RECORDED[name.replace("claimed", "false")].value
+        if item.setting["records"] > 10:
+            assert item.value <= read / 2 and false <= 0.1, name
+        else:
+            assert (item.value, false) == (1, 0), name
+    assert RECORDED["tables_12_01_false"].value > 0
 
 
 def test_controls_fail():
@@ -127,17 +142,23 @@ def test_records_are_judged_by_half_a_digit_and_claims_by_whose_record_it_is():
     stranger = torch.stack([true[0], held.inputs[20]])
     assert judged(stranger)["false"] == 1
     assert judged(stranger, ~sure)["false"] == 0
-    assert judged(true[:1], sure[:1]) == {"exact": 0, "fields": 0, "claimed": 0.5, "false": 1}
+    assert judged(true[:1], sure[:1]) == {"exact": 0.5, "fields": 0, "claimed": 0.5, "false": 0}
+    many = torch.cat([held.inputs[20:22], true])
+    assert judged(many, torch.tensor([True, False, True, False])) == {
+        "exact": 1, "fields": pytest.approx(judged(held.inputs[20:22])["fields"]),
+        "claimed": 1, "false": 1}
 
 
 def test_a_single_neuron_shows_records_past_the_rank_and_nobody_else():
-    """Twelve records of ten columns: neither exact attack parts them, yet some can be read."""
+    """Twelve records of ten columns: neither exact attack parts them, yet some are read."""
     held, net = sums.patients(0), sums.network(0)
     rows = sums.dealt(held, [1] * 24, 0)
     view = sums.server_view(sums.updates(net, held, rows[:12], 0))
-    assert not sums.read(net, view, 12, 0).certificate.any()
-    assert sums.neurons_alone(net, view, torch.cat(rows[:12]), held) > 0
-    assert sums.neurons_alone(net, view, torch.cat(rows[12:]), held) == 0
+    assert exclusive_neurons(net, view, batch_size=12) is None
+    found = sums.read(net, view, 12, 0)
+    assert not found.certificate.any()
+    assert 0 < sums.judged(found, torch.cat(rows[:12]), held)["exact"] < 0.5
+    assert sums.judged(found, torch.cat(rows[12:]), held)["exact"] == 0
 
 
 def test_nobody_is_dealt_twice():

@@ -31,6 +31,7 @@ STEP = LocalTraining(0.1)
 WIDTH = 256  # neurons of the network
 DRAWS = 2**16  # of SPEAR's search
 ANOTHER = 0.05  # standard deviations: a claim that is so far off somewhere is of another record
+PLAUSIBLE = -10.0, 10.0  # standard deviations that a field may lie from its mean
 HALF_A_DIGIT = torch.tensor(diabetes.RESOLUTION) / 2
 
 
@@ -99,7 +100,8 @@ def server_view(sent: Sequence[Update], training: LocalTraining = STEP) -> View:
 
 
 def read(model: nn.Module, view: View, records: int, *key: object) -> Recovered:
-    """The records behind ``view``, by the surer of the two exact attacks of chapter 3.
+    """The records behind ``view``, by the surer of the two exact attacks of chapter 3; where both
+    are certain of nobody, by single neurons (:func:`neurons_alone`), with an answer a neuron.
 
     The server is told how many records there are, as a secure sum tells it.
     """
@@ -110,18 +112,13 @@ def read(model: nn.Module, view: View, records: int, *key: object) -> Recovered:
                          batch_size=records)
     if first is not None and first.certificate.sum() > second.certificate.sum():
         return first
-    return second
+    return second if second.certificate.any() else neurons_alone(model, view)
 
 
-def neurons_alone(model: nn.Module, view: View, rows: Tensor, held: Patients) -> float:
-    """The share of the records ``rows`` that some single neuron shows whole, in every field.
-
-    Where one record alone switches a neuron on, its row is that record, however many stand behind
-    ``view``. Of the answers, one a neuron, the attacker is not told here which are records.
-    """
-    shown = held.in_units(trap_weights.read_rows(model, view).guess)
-    off = (shown[:, None] - held.units[rows]).abs()
-    return float((off <= HALF_A_DIGIT).all(2).any(0).double().mean())
+def neurons_alone(model: nn.Module, view: View) -> Recovered:
+    """What each neuron shows, surest first: where one record alone switches it on, that record,
+    however many stand behind ``view``. Which answers are records, a certificate says of some."""
+    return trap_weights.read_rows(model, view, pixels=PLAUSIBLE)
 
 
 def alone(opened: Opened, model: nn.Module, records: int, training: LocalTraining = STEP) -> View:
@@ -135,19 +132,20 @@ def alone(opened: Opened, model: nn.Module, records: int, training: LocalTrainin
 def judged(found: Recovered, rows: Tensor, held: Patients) -> dict[str, float]:
     """Shares of the records ``rows``: read, claimed, fields right; and how many claims are false.
 
-    An answer of fewer records than there are counts as nothing read, and its claims as false.
+    A record is read where some answer is that record, of however many answers. Fields are those of
+    as many answers as there are records, the first; of fewer they count as none.
     """
-    certified = int(found.certificate.sum())
-    if len(found.guess) != len(rows):
-        return {"exact": 0.0, "fields": 0.0, "claimed": certified / len(rows), "false": certified}
-    truth = held.inputs[rows]
-    order = reconstruction.match(found.guess.clamp(-1e6, 1e6), truth)
-    guess, sure = found.guess[order], found.certificate[order]
-    real, units = held.in_units(guess), held.units[rows]
-    off = (guess - truth).abs().amax(1) >= ANOTHER
-    return {"exact": reconstruction.exact_match_rate(real, units, HALF_A_DIGIT),
-            "fields": reconstruction.field_match_rate(real, units, HALF_A_DIGIT),
-            "claimed": certified / len(rows), "false": int((sure & off).sum())}
+    truth, units = held.inputs[rows], held.units[rows]
+    shown = held.in_units(found.guess)
+    read = ((shown[:, None] - units).abs() <= HALF_A_DIGIT).all(2).any(0)
+    off = ((found.guess[:, None] - truth).abs().amax(2) >= ANOTHER).all(1)
+    fields = 0.0
+    if len(shown) >= len(rows):
+        order = reconstruction.match(found.guess[:len(rows)].clamp(-1e6, 1e6), truth)
+        fields = reconstruction.field_match_rate(shown[order], units, HALF_A_DIGIT)
+    return {"exact": float(read.double().mean()), "fields": fields,
+            "claimed": int(found.certificate.sum()) / len(rows),
+            "false": int((found.certificate & off).sum())}
 
 
 def guesses(rows: Tensor, held: Patients) -> dict[str, float]:

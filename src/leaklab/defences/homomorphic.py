@@ -3,9 +3,8 @@ r"""Updates added up under encryption: CKKS through TenSEAL, a thin wrapper.
 Each hospital encrypts its update times its share of the records; the server, which holds no secret
 key, adds ciphertexts; whoever holds the key opens the mean. CKKS (Cheon et al., 2017,
 doi:10.1007/978-3-319-70694-8_15) computes with approximate numbers: the mean is off by the noise of
-the scheme, here about :math:`10^{-8}`. The parameters are TenSEAL's usual ones and leave room for
-one product; a sum needs none, and with two primes in place of three ciphertexts are about half as
-long.
+the scheme, here about :math:`10^{-8}`. A sum needs no product of ciphertexts, so two primes do:
+with TenSEAL's usual three, which leave room for one product, ciphertexts are nearly twice as long.
 
 Who holds the key decides what it is worth. Here all hospitals share one, as in most frameworks: one
 of them and the server together read every single update. Threshold keys, which no hospital holds
@@ -28,8 +27,9 @@ import torch
 from leaklab.defences.vectors import flat_change, moved_by
 from leaklab.updates import State, Update
 
-DEGREE, MODULUS_BITS, SCALE = 8192, (60, 40, 60), 2.0**40  # 128 bits of security, as SEAL's tables
+DEGREE, MODULUS_BITS, SCALE = 8192, (60, 60), 2.0**40  # 128 bits of security, as SEAL's tables
 SLOTS = DEGREE // 2  # numbers in one ciphertext
+LARGEST = 2.0**18  # of an entry: times the scale it must stay within half the first prime
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,16 @@ def draw_keys() -> Keys:
 def encrypt(context: tenseal.Context, update: Update, share: float) -> tuple[bytes, ...]:
     """``share`` times the update, as ciphertexts of :data:`SLOTS` entries each.
 
-    Tensors go in the order of names. Raises ``ValueError`` for entries that are not finite.
+    Tensors go in the order of names. Raises ``ValueError`` for entries that are not finite, or
+    beyond :data:`LARGEST`: with shares that add up to one the mean then fits the modulus too.
     """
-    moved = flat_change(update.before, update.after) * share
+    moved = flat_change(update.before, update.after)
     if not moved.isfinite().all():
         raise ValueError(f"{update.hospital}: an update with NaN or infinite values given")
+    if (largest := float(moved.abs().amax())) > LARGEST:
+        raise ValueError(f"{update.hospital}: an entry of {largest:g} given, expected at most "
+                         f"{LARGEST:g}")
+    moved = moved * share
     return tuple(tenseal.ckks_vector(context, part.tolist()).serialize()
                  for part in moved.cpu().split(SLOTS))
 
