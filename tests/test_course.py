@@ -158,6 +158,31 @@ def test_measured_times_are_written_sorted_and_in_one_step(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+FAILING = """---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+kernelspec: {display_name: Python 3, language: python, name: python3}
+leaklab: {data: [], evidence: []}
+---
+
+# Lab 1: fail
+
+```{code-cell} ipython3
+raise ArithmeticError("on purpose")
+```
+"""
+
+
+def test_a_lab_that_fails_gets_no_time(tmp_path, capfd):
+    for folder in ("notebooks/text", "book", "src"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "_config.yml").write_text("title: x\n")
+    (tmp_path / "notebooks/text/01_fail.md").write_text(FAILING)
+    assert lab_times.main(["02"], tmp_path) == 2
+    assert lab_times.main(["01"], tmp_path) == 1
+    assert "01_fail: cell 3: ArithmeticError: on purpose" in capfd.readouterr().err
+    assert list((tmp_path / "book").iterdir()) == []
+
+
 # --- Pages ----------------------------------------------------------------------------------
 
 
