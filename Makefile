@@ -8,7 +8,7 @@ export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-deployment notebooks lab federation evidence prior bench lock clean
+.PHONY: help book pdf test test-deployment notebooks lab federation evidence prior bench lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## build the HTML book and print the path to open
 	@$(BIN)/python tools/book.py
+
+pdf: $(STAMP) ## print the book to one PDF with Chromium and print its path
+	@$(BIN)/python tools/pdf.py
 
 test: $(STAMP) ## run every check but deployments: style, notebooks in step, unit tests, labs, book in a browser
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from xml.etree import ElementTree
 
 import pytest
@@ -16,6 +17,7 @@ sys.path.insert(0, str(ROOT / "book/_ext"))
 import bookkit  # noqa: E402
 import tables  # noqa: E402
 
+import accessibility  # noqa: E402
 import book as book_tool  # noqa: E402
 import browser  # noqa: E402
 import chapter_map  # noqa: E402
@@ -39,6 +41,22 @@ def test_every_page_is_sound_in_a_browser_without_a_network(html):
     assert browser.check(html) == []
 
 
+@needs_chromium
+def test_the_search_of_the_book_leads_to_the_chapter_of_a_term(html):
+    found = browser.search(html, ["LiRA", "kinship", "breach", "nowhereinthebook"])
+    for word, chapter in (("LiRA", "Membership"), ("kinship", "Imputation"), ("breach", "breach")):
+        assert [title for title in found[word] if chapter in title], (word, found[word])
+    assert found["nowhereinthebook"] == []
+
+
+def test_the_page_for_a_wrong_address_needs_no_file_and_leads_to_the_book(html):
+    page = (html / "404.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'href="([^"]+)"', page)) == {"data:,", "book/index.html", "search.html"}
+    assert "src=" not in page
+    published = bookkit.not_found("A & B", "https://a.example/book/", "index.html", "en")
+    assert 'href="https://a.example/book/search.html"' in published and "A &amp; B" in published
+
+
 FAULTY = {  # a page with one fault, and how the report must name it
     "third_party": ('<script src="http://example.org/a.js"></script>', "third party"),
     "missing_file": ('<img src="gone.png" alt="A picture that is not there">', "404 for gone.png"),
@@ -46,11 +64,23 @@ FAULTY = {  # a page with one fault, and how the report must name it
     "script": ("<script>nothing.here</script>", "script error"),
     "no_alt": ('<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">', "no alternative text"),
     "formula": ('<span class="math">\\(x^2\\)</span>', "mathematics not set: \\(x^2\\)"),
+    "heavy": ('<script src="heavy.js"></script>', "bytes to load, expected at most 1,500,000"),
+    "dark": ('<article><img src="clear.svg" alt="Black on nothing"></article>',
+             "too dark in the dark theme: clear.svg"),
     "wide": ('<div style="width: 800px">wide</div>', "at 390 px"),
     "dead_page": ('<a href="nowhere.html">there</a>', "nowhere.html, no such page"),
     "dead_link_in_a_picture": ('<svg><a href="gone.html"><text>there</text></a></svg>',
                                "gone.html, no such page"),
     "dead_anchor": ('<a href="sound.html#gone">there</a>', "sound.html#gone, no such anchor"),
+}
+BARRIERS = {  # what only axe-core can tell
+    "unnamed": ('<input type="text">', "axe label (desktop)"),
+    "faint": ('<p style="color: #aaa; background: #fff">Faint</p>', "axe color-contrast (desktop)"),
+    "faint_in_the_dark": ('<style>[data-theme="dark"] p { color: #333; background: #000; }</style>'
+                          "<article><p>Faint</p></article>",
+                          "axe color-contrast (dark)"),
+    "unreachable": ('<pre style="overflow-x: auto">' + "wide " * 20 + "</pre>",
+                    "axe scrollable-region-focusable (phone)"),
 }
 
 
@@ -61,11 +91,16 @@ def test_the_browser_check_reports_each_fault_and_no_sound_page(tmp_path):
     sound = ('<h1 id="top">Sound</h1><a href="sound.html#top">up</a>'
              '<a href="http://example.org/">elsewhere</a>')
     (tmp_path / "sound.html").write_text(shell.format(sound))
-    for name, (markup, _) in FAULTY.items():
+    (tmp_path / "clear.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M0 0h1v1z"/></svg>')
+    noise = Random(0).randbytes(1_600_000).hex()  # cannot be compressed below half
+    (tmp_path / "heavy.js").write_text(f"// {noise}")
+    expected = FAULTY | (BARRIERS if accessibility.axe_core() else {})
+    for name, (markup, _) in expected.items():
         (tmp_path / f"{name}.html").write_text(shell.format(markup))
     faults = browser.check(tmp_path)
     assert [f for f in faults if f.startswith("sound.html")] == []
-    for name, (_, said) in FAULTY.items():
+    for name, (_, said) in expected.items():
         assert [f for f in faults if f.startswith(f"{name}.html") and said in f], (name, faults)
 
 

@@ -3,25 +3,29 @@
 The browser is sent through a proxy that does not exist, which cuts it off from all but the book,
 served on this machine. A page is faulted for a request that fails or
 leaves the book, a message on the console, a script error, mathematics that was not set, a picture
-without a text alternative, content wider than the window, and a link that leads nowhere.
+without a text alternative or too dark to read in the dark theme, content wider than the window, a
+link that leads nowhere, more than 1.5 MB to load, and what axe-core holds to be a serious barrier.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import unquote, urldefrag
+from urllib.parse import quote, unquote, urldefrag
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+import accessibility
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "_build/html"
@@ -31,7 +35,10 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
          "--proxy-server=127.0.0.1:9")  # nothing listens there; Chromium exempts this machine
 WIDTHS = {"desktop": 1280, "phone": 390}
 HEIGHT = 900
+HEAVIEST = 1_500_000  # bytes, as a server that compresses sends them
+COMPRESSED = (".html", ".css", ".js", ".json", ".svg", ".txt")  # other formats are so already
 
+THEME = "theme => { document.documentElement.dataset.theme = theme; }"
 # Resolves once mathematics is set and fonts are there: then the layout is final.
 SETTLED = """async () => {
     await (window.MathJax?.startup?.promise ?? null);
@@ -48,6 +55,16 @@ LOOK = """() => ({
         .filter(e => !e.alt.trim() && e.getAttribute("role") !== "presentation")
         .map(e => e.getAttribute("src").slice(0, 60)),
 })"""
+# A picture drawn for white paper, on whatever lies behind it: no colour where it is transparent.
+TOO_DARK = """() => [...document.querySelectorAll("article img")].filter(e => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 32, height: 32});
+    const pen = canvas.getContext("2d");
+    pen.drawImage(e, 0, 0, 32, 32);
+    const seen = pen.getImageData(0, 0, 32, 32).data.filter((_, i) => i % 4 === 3);
+    const clear = seen.filter(alpha => alpha < 128).length > seen.length / 4;
+    const ground = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
+    return clear && (ground[3] === 0 || ground[0] + ground[1] + ground[2] < 384);
+}).map(e => e.getAttribute("src").slice(0, 60))"""
 TOO_WIDE = """() => {
     const room = document.documentElement.clientWidth;
     return [document.documentElement, ...document.querySelectorAll("main, article")]
@@ -126,12 +143,34 @@ def listen(page: Page, base: str) -> list[str]:
     return faults
 
 
-def visit(page: Page, base: str, name: str, shots: Path | None) -> Visit:
-    """Open one page at each width and say what is wrong with it."""
-    faults = listen(page, base)
+@cache
+def sent(path: Path) -> int:
+    """Bytes that a server which compresses sends for a file, 0 for one that is not there."""
+    if not path.is_file():
+        return 0
+    body = path.read_bytes()
+    return len(gzip.compress(body, 6)) if path.suffix in COMPRESSED else len(body)
+
+
+def weight(folder: Path, base: str, asked: Iterable[str]) -> int:
+    """Bytes sent for the addresses ``asked`` for that lie in the book, each counted once."""
+    names = {unquote(urldefrag(url)[0]).removeprefix(base).partition("?")[0]
+             for url in asked if url.startswith(base)}
+    return sum(sent(folder / name) for name in names)
+
+
+def visit(page: Page, base: str, name: str, folder: Path, shots: Path | None) -> Visit:
+    """Open one page at each width and in each theme, and say what is wrong with it."""
+    faults, asked = listen(page, base), set()
+    page.on("request", lambda request: asked.add(request.url))
     page.goto(base + name, wait_until="load")
     page.evaluate(SETTLED)
     seen = page.evaluate(LOOK)
+    if (heavy := weight(folder, base, asked)) > HEAVIEST:
+        faults.append(f"{heavy:,} bytes to load, expected at most {HEAVIEST:,}")
+    if axe := accessibility.axe_core():
+        page.evaluate(axe)
+        faults += accessibility.findings(page, "desktop")
     faults += [f"mathematics not set: {formula}" for formula in seen["formulas"]]
     faults += [f"no alternative text: {picture}" for picture in seen["pictures"]]
     for device, width in WIDTHS.items():
@@ -139,6 +178,12 @@ def visit(page: Page, base: str, name: str, shots: Path | None) -> Visit:
         faults += [f"at {width} px {wide}" for wide in page.evaluate(TOO_WIDE)]
         if shots:
             photograph(page, shots, f"{name.removesuffix('.html').replace('/', '__')}_{device}")
+    if axe:
+        faults += accessibility.findings(page, "phone")
+    page.evaluate(THEME, "dark")
+    if axe:
+        faults += accessibility.findings(page, "dark")
+    faults += [f"too dark in the dark theme: {name}" for name in page.evaluate(TOO_DARK)]
     return Visit(name, tuple(dict.fromkeys(faults)), frozenset(seen["ids"]),
                  frozenset(seen["links"]))
 
@@ -146,10 +191,10 @@ def visit(page: Page, base: str, name: str, shots: Path | None) -> Visit:
 def photograph(page: Page, shots: Path, name: str) -> None:
     """Write the page as it looks in the light and in the dark theme."""
     for theme in ("light", "dark"):
-        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.evaluate(THEME, theme)
         page.screenshot(path=shots / f"{name}_{theme}.png", full_page=True,
                         animations="disabled")
-    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.evaluate(THEME, "light")
 
 
 def dead_links(visits: list[Visit], base: str, folder: Path) -> list[str]:
@@ -171,29 +216,53 @@ def dead_links(visits: list[Visit], base: str, folder: Path) -> list[str]:
     return found
 
 
+@contextmanager
+def opened(folder: Path) -> Iterator[tuple[str, BrowserContext]]:
+    """Inside, ``folder`` is served and a browser is there to open it: its address, and the browser.
+
+    Raises ``FileNotFoundError`` where there is no browser.
+    """
+    browser = find_chromium()
+    if browser is None:
+        raise FileNotFoundError(f"no browser found, expected LEAKLAB_CHROMIUM or one of {CHROMIUM}")
+    with served(folder) as base, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=list(FLAGS))
+        yield base, chromium.new_context(
+            viewport={"width": WIDTHS["desktop"], "height": HEIGHT})
+        chromium.close()
+
+
 def check(folder: Path, shots: Path | None = None) -> list[str]:
     """Everything wrong with the built book in ``folder``, one line a fault; empty if all is well.
 
     Raises ``FileNotFoundError`` where there is no book or no browser.
     """
-    names, browser = pages(folder), find_chromium()
+    names = pages(folder)
     if not names:
         raise FileNotFoundError(f"folder: no HTML page in {folder}, expected a built book")
-    if browser is None:
-        raise FileNotFoundError(f"no browser found, expected LEAKLAB_CHROMIUM or one of {CHROMIUM}")
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
-    with served(folder) as base, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=list(FLAGS))
-        context = chromium.new_context(viewport={"width": WIDTHS["desktop"], "height": HEIGHT})
-        visits = []
+    visits = []
+    with opened(folder) as (base, context):
         for name in names:
             page = context.new_page()
-            visits.append(visit(page, base, name, shots))
+            visits.append(visit(page, base, name, folder, shots))
             page.close()
-        chromium.close()
     faults = [f"{visited.name}: {fault}" for visited in visits for fault in visited.faults]
     return faults + dead_links(visits, base, folder)
+
+
+def search(folder: Path, words: Iterable[str]) -> dict[str, list[str]]:
+    """The titles that the book's own search shows for each of ``words``."""
+    found = {}
+    with opened(folder) as (base, context):
+        for word in words:
+            page = context.new_page()
+            page.goto(f"{base}search.html?q={quote(word)}", wait_until="load")
+            page.locator("#search-results .search-summary:not(:empty)").wait_for()
+            found[word] = page.locator("#search-results ul.search > li > a").all_inner_texts()
+            page.close()
+    return found
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 2. A content-security policy in each page makes the browser refuse third parties, and the build
    fails where a page names one.
 3. Accessibility faults of the theme and of docutils are mended in the HTML.
-4. The page at the root sends readers to the first page.
+4. The page at the root sends readers to the first page, and 404.html says what is not there.
 5. Buttons that need the public address appear once ``repository.url`` names it.
 """
 
@@ -30,6 +30,8 @@ MENDED = (
     # The accessible name must contain the visible text (WCAG 2.5.3): "Search Ctrl+K".
     (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"'), r"\1"),
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
+    # Next to each chapter in the left bar is a button with a picture and no name.
+    (re.compile(r'<summary>(?=<span class="toctree-toggle")'), '<summary aria-label="Its lab">'),
     # The left bar lies outside any landmark.
     (re.compile(r'<div id="pst-primary-sidebar" class'),
      '<div id="pst-primary-sidebar" role="navigation" aria-label="Book" class'),
@@ -66,6 +68,23 @@ def redirect(title: str, first: str, language: str) -> str:
         "</body></html>\n")
 
 
+def not_found(title: str, home: str, first: str, language: str) -> str:
+    """The page for an address that does not exist, with links below ``home`` ("" or ".../").
+
+    A server sends it for any address, so that it can load nothing by a relative one.
+    """
+    title, home, first = html.escape(title), html.escape(home), html.escape(first)
+    return (
+        f'<!DOCTYPE html>\n<html lang="{language}"><head>{CHARSET}<title>Not here: {title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        "<style>:root { color-scheme: light dark; } body { max-width: 36rem; margin: 4rem auto; "
+        "padding: 0 1rem; font: 1.1rem/1.6 sans-serif; }</style></head>"
+        "<body><main><h1>This page is not here</h1><p>The address is wrong, or the page has a new "
+        f'one.</p><ul><li><a href="{home}{first}">First page of {title}</a></li>'
+        f'<li><a href="{home}search.html">Search</a></li></ul></main></body></html>\n')
+
+
 def add_buttons(app: Sphinx, config: Config) -> None:
     """Show what needs the repository's address only where it is known."""
     options = config.html_theme_options
@@ -99,8 +118,10 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
         return
     out = Path(app.outdir)
     first = f"{app.config.root_doc}.html"
-    page = redirect(app.config.html_title, first, app.config.language or "en")
-    (out / "index.html").write_text(page, encoding="utf-8")
+    title, language = app.config.html_title, app.config.language or "en"
+    (out / "index.html").write_text(redirect(title, first, language), encoding="utf-8")
+    page = not_found(title, app.config.html_baseurl, first, language)
+    (out / "404.html").write_text(page, encoding="utf-8")
     found = []
     for path in sorted(out.rglob("*.html")):
         if {"_static", "_sources"} & set(path.relative_to(out).parts):

@@ -1,0 +1,70 @@
+"""What axe-core finds on a page that keeps readers out: its serious and critical rules.
+
+axe-core (Deque Systems, MPL-2.0, https://github.com/dequelabs/axe-core) is carried by the package
+axe-playwright-python, whose script is taken only if its SHA-256 is the one that was read. Not every
+barrier can be found by a script: axe-core does not see text inside pictures, for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+PACKAGE = "axe_playwright_python"
+SHA256 = "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc"  # axe-core 4.12.1
+
+# Rules that the theme breaks and this book cannot mend, each with its reason. None is left: what
+# it breaks is mended in book/_ext/bookkit.py, book/_assets/book.css and scripts/reading.js.
+OF_THE_THEME: dict[str, str] = {}
+
+# For each way to look at a page: the part of it, and which rules; some cannot differ from desktop.
+VIEWS: dict[str, tuple[str, dict[str, object]]] = {
+    "desktop": ("html", {}),
+    "phone": ("html", {"runOnly": ["scrollable-region-focusable"]}),
+    "dark": ("article", {"runOnly": ["color-contrast"]}),
+}
+# Without `preload`, which would ask for each style sheet once more.
+RUN = """async ([scope, options]) => {
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const within = document.querySelector(scope) ?? document;
+    const found = await axe.run(within, {...options, preload: false, resultTypes: ["violations"]});
+    return found.violations
+        .filter(rule => ["serious", "critical"].includes(rule.impact))
+        .map(rule => ({
+            rule: rule.id, count: rule.nodes.length, what: rule.help,
+            where: rule.nodes[0].target.join(" "), markup: rule.nodes[0].html.slice(0, 80),
+        }));
+}"""
+
+
+def axe_core() -> str | None:
+    """The script of axe-core, or ``None`` where the package that carries it is not installed.
+
+    Raises ``ValueError`` where the script is not the one that was read.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None:
+        return None
+    script = Path(package.origin).with_name("axe.min.js").read_bytes()
+    return checked(script, SHA256).decode()
+
+
+def checked(script: bytes, expected: str) -> bytes:
+    """``script``, if its SHA-256 is ``expected``; else raises ``ValueError``."""
+    given = hashlib.sha256(script).hexdigest()
+    if given != expected:
+        raise ValueError(f"axe.min.js: SHA-256 {given} given, expected {expected}")
+    return script
+
+
+def findings(page: Page, view: str) -> list[str]:
+    """Serious and critical faults of ``page``, which holds axe-core already, one line a rule.
+
+    The page is shown already as ``view``, one of ``VIEWS``, says.
+    """
+    return [f"axe {one['rule']} ({view}): {one['what']}; {one['count']} times, first "
+            f"{one['where']}, {one['markup']}"
+            for one in page.evaluate(RUN, list(VIEWS[view])) if one["rule"] not in OF_THE_THEME]
