@@ -78,9 +78,10 @@ def summarise(results: list[tuple[dict, dict]]) -> list[Evidence]:
         artefact, size = place.rsplit("_", 1)
         low, high = mean_interval(values)
         items.append(_item(
-            f"dense_{place}".replace(" ", "_"), f"Share of records read neuron by neuron from the "
-            f"{artefact}, hospitals training on {size}.", values,
-            (max(0.0, low), min(1.0, high)), "95 % t over trials, cut to 0 and 1", sum(n["blind"][place] for n in by["dense"]) / len(values),
+            f"dense_{place}", f"Share of records read neuron by neuron from the {artefact}, "
+            f"hospitals training on {size}.", values, (max(0.0, low), min(1.0, high)),
+            "95 % t over trials, cut to 0 and 1",
+            sum(n["blind"][place] for n in by["dense"]) / len(values),
             "the mean and the commonest public record"))
     return items
 

@@ -40,7 +40,7 @@ def test_false_alarms_are_counted_in_audits_and_not_in_comparisons():
 
 def test_the_records_are_in_range_and_no_patient_is_on_both_sides():
     batch = STUDY.records()
-    assert 0 <= float(batch.inputs.min()) and float(batch.inputs.max()) <= 1
+    assert float(batch.inputs.min()) >= 0 and float(batch.inputs.max()) <= 1
     private, public = split(batch, 0)
     assert not torch.isin(private.groups, public.groups).any()
 
