@@ -52,12 +52,15 @@ def write(path: Path, times: dict[str, dict[str, object]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Entry point; returns the exit status: 0, or 1 if a lab failed."""
+    """Entry point; returns the exit status: 0, 1 if a lab failed, 2 if none was meant."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("labs", nargs="*", metavar="NN", help="labs, e.g. 01 (default: all)")
     args = parser.parse_args(argv)
     texts = [t for t in sorted((root / "notebooks/text").glob("[0-9][0-9]_*.md"))
              if not args.labs or t.stem.startswith(tuple(args.labs))]
+    if not texts:
+        print(f"no lab {', '.join(args.labs)} in notebooks/text", file=sys.stderr)
+        return 2
     target, failed = root / "book/lab_times.yml", 0
     times = yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {}
     with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1) as pool:
