@@ -95,6 +95,11 @@ BARRIERS = {  # what only axe-core can tell
     "faint_in_the_dark": ('<style>[data-theme="dark"] p { color: #333; background: #000; }</style>'
                           "<article><p>Faint</p></article>",
                           "axe color-contrast (dark)"),
+    "faint_code": ('<div class="highlight"><pre><span class="k">def</span> '
+                   '<span class="c" style="color: #ccc">first</span> '
+                   '<span class="c" style="color: #ccc">again</span></pre></div>',
+                   "axe color-contrast (desktop): Elements must meet minimum color contrast ratio "
+                   "thresholds; 1 times"),
     "unreachable": ('<pre style="overflow-x: auto">' + "wide " * 20 + "</pre>",
                     "axe scrollable-region-focusable (phone)"),
 }
