@@ -344,7 +344,7 @@ def expectation(setting: dict, subject: str, kind: str) -> float | None:
 def provenance(part: str) -> tuple[str, str]:
     """Where the people of a part come from, and its hash."""
     if part == "simulated":
-        return "SYNTHETIC unlinked SNPs", "none: drawn from the seed"
+        return "SYNTHETIC unlinked SNPs", ""
     panel = linked()[0] if part == "linked" else group()
     hybrid = part in ("relatives", "gradient")  # real founders and patients, made-up kin, diseases
     return panel.provenance.replace("REAL", "HYBRID") if hybrid else panel.provenance, panel.sha256

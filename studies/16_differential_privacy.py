@@ -354,6 +354,7 @@ STATEMENTS = {
     "patient": "The farthest that a patient moves the sum, patients clipped, in units of C.",
     "accuracy": "Accuracy of the last global model on test patients.",
     "cost": "Accuracy without privacy less that with it, split by split.",
+    "alone": "Accuracy of one model for all less that of each hospital's own, split by split.",
     "wire": "Smallest cosine of what a hospital sent and its true update.",
     "released": "Cosine of what the released model moved by and what it would have without noise.",
     "proved": "Epsilon that the audit proves.",
@@ -390,7 +391,9 @@ def describe(setting: dict, outcomes: list[dict], name: str) -> Evidence:
     baseline, whose = baseline_of(setting, outcomes, name)
     words = [part, *(str(v).replace(" ", "_") for k, v in setting.items() if k != "part"), name]
     return Evidence(
-        name="_".join(words), statement=STATEMENTS.get(name) or rebuilt_by(name),
+        name="_".join(words), statement=STATEMENTS.get(
+            "alone" if (setting.get("how"), name) == ("alone", "cost") else name)
+        or rebuilt_by(name),
         value=float(np.mean(runs)), unit=unit, interval=interval, interval_kind=kind,
         baseline=baseline, baseline_kind=whose, runs=runs,
         seeds=SEEDS if part in ("picked", "heart") else FEWER, data=data.provenance,
@@ -427,7 +430,9 @@ def baseline_of(setting: dict, outcomes: list[dict], name: str) -> tuple[float |
         return float(np.mean([o["guess"] for o in outcomes])), "the commoner class"
     if "auc" in name:
         return 0.5, "chance"
-    return (FPR, "as many members as others accused") if "tpr" in name else (None, "none")
+    if "tpr" in name:
+        return FPR, "as many members as others accused"
+    return None, "no guess applies"
 
 
 def about(setting: dict, name: str) -> dict:

@@ -455,7 +455,7 @@ def describe(setting: dict, outcomes: list[dict], key: str) -> Evidence:
         name=f"{name_of(setting)}_{key}", statement=statement, value=float(np.mean(runs)),
         unit=unit, interval=interval, interval_kind=kind, baseline=baseline, baseline_kind=whose,
         runs=runs, seeds=seeds_of(setting), scale="fast", version=leaklab.__version__,
-        data=data.provenance if private else "noise of the size of a training step",
+        data=data.provenance if private else "SYNTHETIC noise of the size of a training step",
         data_sha256=data.sha256 if private else "", setting=conditions(setting),
         view=view_of(setting), defence=defence_of(setting),
         privacy_unit="record" if private else None,

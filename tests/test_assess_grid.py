@@ -1,5 +1,7 @@
 """The grid: what it takes from the evidence, what it leaves out, and that empty stays empty."""
 
+import re
+
 import pytest
 
 from leaklab import evidence
@@ -50,7 +52,8 @@ def test_what_nobody_measured_is_empty_and_never_a_neighbours_value():
 
 
 def test_the_picture_holds_every_cell_and_says_what_was_not_measured():
-    drawn = entries(grid({"05": STUDY}, attacks=ROWS), ("server", "public"))
+    drawn = entries(grid({"05": STUDY, "99": {}}, attacks=ROWS), ("server", "public"))
+    assert set(drawn) == {"images"}, "nothing was measured of the other attack"
     lead, text, shown = drawn["images"][0]
     assert lead == pytest.approx(0.875) and text.endswith("\n3 of 4") and shown
     assert drawn["images"][1] is None
@@ -70,7 +73,9 @@ def test_a_defence_is_found_whatever_its_parameters():
      "secure aggregation, masks bound to the model"), ("top-k (1 %)", "top-k"), ("sign", "sign"),
     ("clip to 1, noise multiplier 0.003", "clipping and noise"),
     ("clip to 1, noise multiplier 1e-2", "clipping and noise"),
-    ("noise without clipping (0.1)", "noise without clipping")])
+    ("noise without clipping (0.1)", "noise without clipping"), ("quantised (8 bits)", "quantised"),
+    ("eight bits", "quantised"), ("largest tenth", "top-k"),  # chapter 13's names of the same
+    ("half precision", "quantised"), ("Gaussian noise, multiplier 0.5", "Gaussian noise")])
 def test_families(given, expected):
     assert family(given) == expected
 
@@ -99,6 +104,24 @@ def test_every_attack_finds_its_study_and_every_cell_its_evidence():
             assert cell.best == studies[attack.study][cell.best.name]
             assert 0 <= cell.above <= cell.settings and 0 <= cell.advantage <= 1
     assert set(by_defence[None]["images by search (5)"]) == {"server"}
+
+
+def test_no_control_and_no_attacker_who_is_not_told_counts_as_an_attack():
+    """What the studies record for comparison says nothing of a patient."""
+    studies = recorded()
+    names = {row: {item.name for family in (None, *defences(studies))
+                   for cell in grid(studies, defence=family)[row].values() for item in cell.items}
+             for row in ATTACKS}
+    wrong = ("control|permuted|blind|strangers|untrained|left_out_auc|unrelated|honest|^plain|naive"
+             "|^noise_(side|array)|^inconsistency_.*_(update|sum)_|other_exact|fixed_set")
+    for row, found in names.items():
+        assert found and not [name for name in found if re.search(wrong, name)], row
+
+
+def test_compression_of_chapters_13_and_18_stands_in_one_column():
+    table = by_defence(recorded(), "server")
+    for row in ("genotypes (13)", "one record among candidates (18)"):
+        assert {"quantised", "top-k"} <= set(table[row])
 
 
 def test_by_defence_holds_what_the_grids_of_the_defences_hold():

@@ -16,6 +16,7 @@ from leaklab.assess.stacks import (
     exposures,
     holds,
     noise_in_sum,
+    rests_on,
     share_of_noise,
 )
 from leaklab.runtime import generator
@@ -88,9 +89,27 @@ def test_the_cheapest_stack_for_each_observer():
                       "client": CENTRAL.name, "public": CENTRAL.name}
 
 
+def test_whoever_must_be_trusted_is_named():
+    assert rests_on(LOCAL, "server") == rests_on(LOCAL, "public") == "nobody"
+    assert rests_on(CENTRAL, "client") == "the server's noise"
+    assert rests_on(CENTRAL, "server") == "nothing is proven"
+    assert rests_on(SHARES, "active server") == "the secure sum, all hospitals' noise but 1"
+    assert rests_on(SHARES, "public") == "all hospitals' noise but 1"
+    assert rests_on(BY_NAME["TLS"], "eavesdropper") == "the cryptography of TLS"
+    assert {rests_on(BY_NAME["TLS, secure sum"], observer) for observer in OBSERVERS} == {
+        "the cryptography of TLS", "nothing is proven"}
+
+
+@given(st.integers(2, 50))
+def test_a_hospital_that_sides_with_the_server_leaves_it_what_was_promised(hospitals):
+    left = (hospitals - SHARES.colluding) * share_of_noise(SHARES, hospitals) ** 2
+    assert 1 / math.sqrt(left) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: Stack("x", "somewhere"), "noise"), (lambda: Stack("x", colluding=-1), "colluding"),
     (lambda: exposure(LOCAL, "nobody", mu=1.0, hospitals=3), "observer"),
+    (lambda: rests_on(LOCAL, "nobody"), "observer"),
     (lambda: exposure(LOCAL, "server", mu=0.0, hospitals=3), "mu"),
     (lambda: noise_in_sum(LOCAL, 1), "hospitals"),
     (lambda: noise_in_sum(Stack("x", "shares", colluding=3), 3), "hospitals")])

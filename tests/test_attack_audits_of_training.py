@@ -105,3 +105,13 @@ def test_shuffled_batches_hold_everybody_once_a_pass():
     assert [len(batch) for batch in drawn] == [2] * 12
     assert sorted(chain(*drawn[:5])) == sorted(chain(*drawn[5:10])) == list(range(10))
     assert drawn[:5] != drawn[5:10]
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"noise_multiplier": 0.0}, "noise_multiplier: 0.0 given, expected a number above 0"),
+    ({"steps": 7}, "steps: 7 given, expected 1 to 6")])
+def test_what_the_sampler_audit_cannot_score_is_named(given, message):
+    setting = {"units": 6, "steps": 3, "noise_multiplier": 1.0} | given
+    with pytest.raises(ValueError, match=message):
+        sampler_scores(poisson_batches, torch.tensor([True, False]), generator=generator(0),
+                       **setting)

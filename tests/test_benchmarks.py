@@ -15,6 +15,7 @@ from torch import nn
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import figures  # noqa: E402
+import genotypes as bench_genotypes  # noqa: E402
 import gradient_matching as bench  # noqa: E402
 import membership as bench_membership  # noqa: E402
 import private_training as bench_private  # noqa: E402
@@ -200,3 +201,10 @@ def test_private_sides_take_the_same_step_but_for_the_noise(side, monkeypatch):
         step(model)(inputs, targets)
         ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     torch.testing.assert_close(*ends, atol=1e-6, rtol=1e-5)
+
+
+def test_ratios_of_genotypes_follow_from_their_figures():
+    result = json.loads(bench_genotypes.RESULT.read_text())
+    assert {case: bench_genotypes.ratio(sides) for case, sides in result["figures"].items()} == (
+        result["ratio"])
+    assert result["ratio"]["64 patients"]["exact"] > 0.9

@@ -152,6 +152,7 @@ def test_one_pair_of_epsilon_and_delta_is_never_below_the_whole_curve(mu, delta,
 def test_known_membership_points():
     assert tpr_ceiling(0.5, 1.0) == pytest.approx(0.841345, abs=1e-6)
     assert tpr_ceiling(0.0, 3.0) == 0 and tpr_ceiling(1.0, 3.0) == 1
+    assert tpr_ceiling(0.0, math.inf) == 1, "no bound, not no number"
     assert balanced_accuracy_ceiling(2.0) == pytest.approx(0.841345, abs=1e-6)
     assert tpr_ceiling_from_dp(0.1, math.log(3), 0.05) == pytest.approx(0.35)
     assert tpr_ceiling_from_dp(0.4, math.log(3), 0.05) == pytest.approx(1 - 0.55 / 3)

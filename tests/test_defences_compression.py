@@ -46,6 +46,11 @@ def test_ties_do_not_let_more_through_than_the_share():
     assert int((sent(TopK(0.001), ROW) != 0).sum()) == 1, "one entry at least"
 
 
+@pytest.mark.parametrize("defence", ALL, ids=repr)
+def test_a_tensor_without_entries_stays_as_it_is(defence):
+    assert sent(defence, torch.empty(0, 3)).shape == (0, 3)
+
+
 @given(st.integers(2, 12), st.integers(0, 1000))
 def test_quantising_moves_no_entry_by_more_than_half_a_step(bits, seed):
     row = torch.randn(40, generator=generator(seed), dtype=torch.float64)

@@ -22,6 +22,7 @@ from leaklab.defences.differential_privacy import (
     poisson_batches,
     spend,
 )
+from leaklab.defences.record_level import RecordLevel
 from leaklab.federation import Hospital, fed_avg
 from leaklab.gradients import clipped_sum, record_gradients
 from leaklab.models import conv_net, logistic_regression, mlp
@@ -217,6 +218,34 @@ def test_the_honest_shares_add_up_to_the_noise_asked_for(hospitals, honest):
         assert wrong < 0.9 * 2.0
 
 
+@pytest.mark.parametrize("given", [{}, {"one_pass": True}, {"patients": tuple("aabbccddeeff")}])
+def test_a_gradient_that_is_not_finite_does_not_show(given):
+    odd = INPUTS.clone()
+    odd[0] = math.inf
+    bare = replace(hospital(sampler=everybody, **given), inputs=odd)
+    rest = slice(2, None) if given.get("patients") else slice(1, None)
+    without = replace(bare, inputs=INPUTS[rest], targets=TARGETS[rest],
+                      patients=bare.patients and bare.patients[rest])
+    found, expected = bare.units * flat(train(bare)), without.units * flat(train(without))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("net", [NET, conv_net(generator(0), size=8, num_classes=3).double()])
+def test_the_sum_in_one_pass_leaves_out_what_is_not_finite(net):
+    inputs = (INPUTS if net is NET else torch.randn(N, 1, 8, 8, generator=generator(1))).double()
+    odd = torch.cat([inputs[:1] * math.nan, inputs[1:]])
+    for found, expected in zip(clipped_sum(net, odd, TARGETS, 0.5),
+                               clipped_sum(net, inputs[1:], TARGETS[1:], 0.5), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_records_by_themselves_are_clipped_without_nan():
+    rows = torch.tensor([[3.0, 4.0], [math.inf, 1.0], [math.nan, 1.0], [0.3, 0.4]])
+    clipped = RecordLevel(1.0, 0.0).clip(rows)
+    torch.testing.assert_close(
+        clipped, torch.tensor([[0.6, 0.8], [0.0, 0.0], [0.0, 0.0], [0.3, 0.4]]))
+
+
 # --- The budget -----------------------------------------------------------------------------
 
 
@@ -293,6 +322,10 @@ def test_noise_for_a_budget_is_the_least_that_keeps_it(target):
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: epsilon((Spent(1, 0.1, 1),), 0.1, units=10), r"delta: 0.1 given, .* below 1/10"),
     (lambda: epsilon((Spent(1, 0.1, 1),), 0.0, units=10), "delta: 0.0 given"),
+    (lambda: epsilon((Spent(1, 0.1, 1),), 1e-3, units=0), "units: 0 given, expected 1 or more"),
+    (lambda: epsilon((Spent(-1, 0.1, 1),), 1e-3, units=10), r"history: \(-1, 0.1, 1\) given"),
+    (lambda: epsilon((Spent(1, 1.5, 1),), 1e-3, units=10), "a rate above 0 and at most 1"),
+    (lambda: epsilon((Spent(1, 0.1, 0),), 1e-3, units=10), "1 step or more"),
     (lambda: epsilon((Spent(1, 0.1, 1),), 1e-3, units=10, accountant="gdp"),
      "accountant: 'gdp' given"),
     (lambda: noise_for(0.0, 1e-3, units=10, sample_rate=0.1, steps=1), "target_epsilon: 0.0"),

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from leaklab import bounds, evidence
 from leaklab.assess.under_privacy import private_members, who_was_it
+from leaklab.attacks.epsilon_bounds import one_run_epsilon
 from leaklab.defences.record_level import PrivateHospital, RecordLevel
 from leaklab.metrics import mean_interval
 from leaklab.metrics.roc import auc
@@ -143,6 +144,8 @@ def test_the_record_holds_what_the_study_would_record():
         recorded = RECORDED[item.name]
         assert item.setting.keys() == recorded.setting.keys(), item.name
         assert item.unit == recorded.unit and item.data_sha256 == recorded.data_sha256
+        assert item.statement == recorded.statement, item.name
+        assert item.baseline_kind == recorded.baseline_kind, item.name
         assert (item.view, item.defence, item.privacy_unit) == (
             recorded.view, recorded.defence, recorded.privacy_unit), item.name
         if item.name.endswith("_cost"):
@@ -158,6 +161,26 @@ def test_every_attack_lies_below_its_ceiling_and_every_audit_on_its_side_of_the_
         if "promised" in item.setting:
             sound = item.setting["code"] in ("correct", "poisson")
             assert (max(item.runs) <= item.setting["promised"]) == sound, item.name
+
+
+def test_what_the_lab_says_of_the_record():
+    def beyond_guessing(name):
+        item = RECORDED[name]
+        return (item.value - item.baseline) / (item.setting["ceiling"] - item.baseline)
+
+    for mu in STUDY.MUS:  # the server's tests reach more than half of what is possible
+        for name in ("picked_{}_likeliest", "members_{}_server_auc", "members_{}_server_tpr"):
+            assert 0.5 < beyond_guessing(name.format(mu)) < 1
+    assert all(beyond_guessing(f"members_{mu}_public_auc") < 0.3 for mu in STUDY.MUS)
+    gap = RECORDED["members_None_public_auc"].value - RECORDED["members_4.0_public_auc"].value
+    assert 0 < gap < 0.01  # LiRA does nearly as well under mu = 4 as without noise
+    most = one_run_epsilon(120, 120, STUDY.CANARIES, delta=STUDY.AUDIT_DELTA)
+    for code in ("noise_forgotten", "clipped_after_averaging"):  # every guess was right
+        assert RECORDED[f"audit_{code}_proved"].runs == pytest.approx([most] * 10, abs=1e-4)
+    assert RECORDED["flower_wire"].value > 0.999
+    assert abs(RECORDED["flower_released"].value) < 0.01
+    costs = {e: RECORDED[f"heart_{e}_cost"].interval for e in STUDY.BUDGETS}
+    assert all((low > 0) == (e == 0.1) for e, (low, high) in costs.items())
 
 
 @pytest.mark.parametrize("setting", [{"part": "picked", "mu": 1.0}, {"part": "central"},

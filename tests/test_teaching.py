@@ -484,6 +484,22 @@ WRONG = {
         "yes counts only": lambda s, f, n, w: solutions.beacon_evidence(s[s], f[s], n, w),
         "the other way round": lambda s, f, n, w: -solutions.beacon_evidence(s, f, n, w),
     },
+    "rounds_needed": {
+        "one-sided": lambda b, level: next(n for n in range(1, 999) if (1 - level) ** (1 / n) > b),
+        "one too few": lambda b, level: max(1, solutions.rounds_needed(b, level) - 1),
+        "always 95 %": lambda b, level: solutions.rounds_needed(b, 0.95),
+        "begins at the baseline's power": lambda b, level: next(
+            n for n in range(1, 999) if b**n < 1 - level),
+    },
+    "exit_status": {
+        "missing counts as nothing": lambda v, b, t: int(any(
+            (x or 0) - y > t for x, y in zip(v, b, strict=True))),
+        "without the baseline": lambda v, b, t: 3 if all(x is None for x in v) else int(
+            max(x for x in v if x is not None) > t),
+        "any missing": lambda v, b, t: 3 if None in v else solutions.exit_status(v, b, t),
+        "the mean decides": lambda v, b, t: 3 if all(x is None for x in v) else int(
+            sum(x - y for x, y in zip(v, b, strict=True) if x is not None) / len(v) > t),
+    },
     "excluded_rate": {
         "rule of three": lambda n, level: 3 / n,
         "level the other way round": lambda n, level: 1 - level ** (1 / n),

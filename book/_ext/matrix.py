@@ -56,8 +56,8 @@ def defended(cells: list[Row]) -> str:
             least, most = ends(row.cell)
             other = ("one strength was tried" if len(strengths) == 1 else "the same"
                      if most is least else strength(most) + _estimate(most))
-            defence = row.defence.removesuffix(", multiplier")
-            defence, before = "" if defence == before else defence, defence  # once for each
+            defence = "" if row.defence == before else row.defence  # once for each
+            before = row.defence
             lines.append(f"| {defence} | {_led(row.attack, row.study)}; {row.observer} | "
                          f"{strength(least)}{_estimate(least)} | {other} | "
                          f"{row.cell.above} of {row.cell.settings} |")

@@ -44,8 +44,9 @@ def load(path: Path = FILE) -> dict:
 
 
 def attacks(data: dict) -> dict[str, grid.Attack]:
+    """The rows: those of the grid as they stand there, and those that ``data`` defines itself."""
     return {name: grid.Attack(row["study"], row["measure"], row.get("besides", r"(?!)"))
-            for name, row in data["attacks"].items()}
+            if "study" in row else grid.ATTACKS[name] for name, row in data["attacks"].items()}
 
 
 def rows(studies: dict[str, dict[str, Evidence]], data: dict | None = None) -> list[Row]:
@@ -107,6 +108,8 @@ def strength(item: Evidence) -> str:
                        ("noise", "noise {:.3g}: ")):
         if isinstance(item.setting.get(name), (int, float)):
             return form.format(item.setting[name])
+    if item.defence in grid.SAME:
+        return f"{item.defence}: "
     found = re.search(r"\(([^)]+)\)|(noise) multiplier ([\d.e-]+)", item.defence or "")
     return f"{found[1] or f'{found[2]} {found[3]}'}: " if found else ""
 

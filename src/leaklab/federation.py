@@ -35,6 +35,9 @@ from leaklab.updates import (
 Defence = Callable[[Update], Update]
 """What a hospital does to its update before it leaves the building."""
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""What training lowers: outputs of the model and targets, to one number."""
+
 
 @dataclass(frozen=True)
 class Hospital:
@@ -101,8 +104,12 @@ class Hospital:
 def train_on(
     model: nn.Module, inputs: Tensor, targets: Tensor, training: LocalTraining, *,
     generator: torch.Generator, round: int = 0, hospital: str = "hospital",
+    loss: Loss = cross_entropy,
 ) -> Update:
-    """One hospital's local training on any records, be it a single one; see :class:`Hospital`."""
+    """One hospital's local training on any records, be it a single one; see :class:`Hospital`.
+
+    ``loss`` of (outputs, targets) is one number, which training lowers.
+    """
     before = copy_state(model.state_dict())
     local = copy.deepcopy(model)
     local.train(training.mode == "train")
@@ -113,7 +120,7 @@ def train_on(
         for batch in batches:
             batch = batch.to(inputs.device)
             optimiser.zero_grad()
-            cross_entropy(local(inputs[batch]), targets[batch]).backward()
+            loss(local(inputs[batch]), targets[batch]).backward()
             if training.proximal:
                 for p, start in zip(local.parameters(), anchor, strict=True):
                     if p.grad is not None:  # frozen parameters have none

@@ -47,7 +47,8 @@ def clipped_sum(
     In one pass forward and one back, and without holding any record's gradient of a dense layer:
     it is an outer product :math:`s\,a^\top`, whose norm is that of the slope s times that of the
     input a, and :math:`\sum_i c_i s_i a_i^\top` is one product of matrices. The model runs in its
-    own mode, its layers once each. Shapes: inputs (n, ...), targets (n,).
+    own mode, its layers once each. A gradient that is not finite counts as 0, so that one record
+    cannot turn the sum into NaN. Shapes: inputs (n, ...), targets (n,).
 
     Raises ``ValueError`` for parameters outside ``nn.Linear`` on vectors and ``nn.Conv2d`` without
     groups. Source: Bu et al., Differentially Private Optimization on Large Model at Small Cost
@@ -69,6 +70,10 @@ def clipped_sum(
     parts = [_Layer.of(layer, seen[layer][0], slope)
              for layer, slope in zip(layers, slopes, strict=True)]
     norms = sum(part.squares for part in parts).sqrt()
+    finite = norms.isfinite()
+    if not bool(finite.all()):
+        parts = [part.only(finite) for part in parts]
+        norms = norms.masked_fill(~finite, 0)
     share = (max_grad_norm / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1)
     found = {id(p): g for part in parts for p, g in part.sums(share)}
     return [found[id(p)] for p in model.parameters()]
@@ -99,6 +104,15 @@ class _Layer(NamedTuple):
         if layer.bias is not None:
             squares = squares + bias.square().sum(1)
         return cls(layer, squares, inputs, bias, weights)
+
+    def only(self, kept: Tensor) -> _Layer:
+        """The same with 0 in the place of records that are not ``kept``, bool (n,)."""
+        def zeroed(tensor: Tensor) -> Tensor:
+            return tensor.masked_fill(~kept.view(-1, *[1] * (tensor.dim() - 1)), 0)
+
+        weights = None if self.weights is None else zeroed(self.weights)
+        return self._replace(inputs=zeroed(self.inputs), slopes=zeroed(self.slopes),
+                             weights=weights)
 
     def sums(self, share: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
         """Each parameter with the sum of its gradients, weighted by ``share``, (n,)."""

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from leaklab import federation
-from leaklab.federation import Round, train_on
+from leaklab.federation import Loss, Round, train_on
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, View, copy_state, weighted_mean
 
@@ -22,7 +23,10 @@ Records = Mapping[str, tuple[Tensor, Tensor]]
 """Inputs (n, ...) and labels (n,) of each hospital, by name."""
 
 
-def one_round(model: nn.Module, records: Records, training: LocalTraining, seed: int) -> Round:
+def one_round(
+    model: nn.Module, records: Records, training: LocalTraining, seed: int, *,
+    loss: Loss = cross_entropy,
+) -> Round:
     """Every hospital trains ``model`` on its ``records``; the server takes the weighted mean.
 
     The draws of a hospital depend on ``(seed, name)`` only; ``model`` is left unchanged. Raises
@@ -32,7 +36,7 @@ def one_round(model: nn.Module, records: Records, training: LocalTraining, seed:
         raise ValueError("records: no hospital given, expected at least one")
     updates = tuple(
         train_on(model, inputs, labels, training, generator=generator(seed, 1, name), round=1,
-                 hospital=name)
+                 hospital=name, loss=loss)
         for name, (inputs, labels) in records.items())
     after = weighted_mean([u.after for u in updates], [u.num_examples for u in updates])
     return Round(1, copy_state(model.state_dict()), updates, after)

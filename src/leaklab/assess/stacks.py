@@ -6,12 +6,15 @@ is how much noise that observer cannot take away. :func:`exposure` answers in :m
 nothing, infinity is no bound at all. A stack *holds* against an observer where its exposure is at
 most the :math:`\mu` that it was made for.
 
-The bounds are the three tiers of chapter 18: finite values are proofs; those that need
-``secure`` are proofs for whoever trusts the cohort and the cryptography; where the answer is
-infinite, what protects is a heuristic, or hiding among others, and no theorem.
+The three tiers of chapter 18: what is finite is proven, given the trust that :func:`rests_on`
+names, in a server, in hospitals or in cryptography; noise at each hospital needs none. Where the
+answer is infinite, what protects is a heuristic, or hiding among others, and no theorem. Nothing
+here is measured: what a stack costs in accuracy is for a study to say.
 
-Counted: K hospitals that each take part in every round; an observer who is one of them knows its
-own noise. Not counted: what leaves the federation another way, such as losses or run times.
+Counted: K hospitals that each take part in every round; observers on their own, of whom a client
+knows its own noise. Hospitals that side with the server take their shares away: up to ``colluding``
+of them leave it ``mu`` at most. Not counted: what leaves the federation another way, such as losses
+or run times.
 """
 
 from __future__ import annotations
@@ -113,6 +116,22 @@ def exposure(stack: Stack, observer: str, *, mu: float, hospitals: int) -> float
     return mu / left if left > 0 else math.inf
 
 
+def rests_on(stack: Stack, observer: str) -> str:
+    """Whom or what a finite :func:`exposure` has to trust, beside a hospital's own noise, in words.
+
+    ``"nobody"`` where that noise is all it takes, and ``"nothing is proven"`` where it is infinite.
+    Raises ``ValueError`` for an unknown observer.
+    """
+    if exposure(stack, observer, mu=1.0, hospitals=stack.colluding + 2) == math.inf:
+        return "nothing is proven"
+    if observer == "eavesdropper" and stack.encrypted:
+        return "the cryptography of TLS"
+    others = f"all hospitals' noise but {stack.colluding}"
+    inside = observer not in ("client", "public") and stack.secure
+    return {"server": "the server's noise", "hospital": "nobody",
+            "shares": f"the secure sum, {others}" if inside else others}[stack.noise]
+
+
 def exposures(mu: float, hospitals: int) -> dict[str, dict[str, float]]:
     """What each of :data:`STACKS`, made for ``mu``, leaves each of :data:`OBSERVERS`, by name."""
     return {stack.name: {observer: exposure(stack, observer, mu=mu, hospitals=hospitals)
@@ -127,7 +146,8 @@ def holds(stack: Stack, observer: str, *, mu: float, hospitals: int) -> bool:
 def cheapest(observer: str, *, mu: float, hospitals: int) -> Stack | None:
     """The stack of :data:`STACKS` with the least noise that holds; ``None`` where none does.
 
-    Of stacks with equal noise the first, which asks for the least else.
+    Of stacks with equal noise the first, which asks for the least else. Noise is the only price
+    here: trust (:func:`rests_on`), keys and traffic are not counted.
     """
     able = [stack for stack in STACKS if holds(stack, observer, mu=mu, hospitals=hospitals)]
     return min(able, key=lambda stack: noise_in_sum(stack, hospitals)) if able else None

@@ -30,6 +30,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from leaklab.attacks.feature_inversion import feature_mismatch
 from leaklab.attacks.observed import known_labels, mean_gradient
@@ -97,6 +98,7 @@ def inverting_gradients(
     labels: Tensor | None = None, budget: Budget = DEFAULT, variation: float = 0.05,
     features: tuple[str, Tensor] | None = None, feature_weight: float = 30.0,
     batch_norm_weight: float = 0.0, distance: Distance = cosine_distance,
+    training_loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     every: int | None = None, callback: Callback | None = None,
 ) -> Recovered:
     """Images whose gradient points the way of the observed one (Geiping et al., 2020).
@@ -118,6 +120,8 @@ def inverting_gradients(
         (:mod:`leaklab.attacks.dense_layer`); the guess is drawn to features like these.
     batch_norm_weight
         How much the guess is drawn to the batch statistics that the update gives away.
+    training_loss
+        What the hospital minimises, of (outputs, labels).
     budget, every, callback
         Evaluations, starts and seconds; keep a snapshot each so many evaluations; a function to
         call at each.
@@ -127,7 +131,8 @@ def inverting_gradients(
     """
     known = known_labels(view, labels, shape[0])
     statistics = batch_norm_statistics(model, view) if batch_norm_weight else {}
-    simulate = client(model, view, watch=[*statistics, *([features[0]] if features else [])])
+    simulate = client(model, view, watch=[*statistics, *([features[0]] if features else [])],
+                      loss=training_loss)
     observed = mean_gradient(model, view)
     like = next(iter(observed.values()))
     miss = feature_mismatch(features, shape[0], like) if features else None

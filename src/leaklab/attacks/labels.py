@@ -33,7 +33,9 @@ from leaklab.models import predict
 from leaklab.updates import Recovered, State, View
 
 
-def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovered:
+def class_shares(
+    model: nn.Module, view: View, *, auxiliary: Tensor, bias: str | None = None
+) -> Recovered:
     r"""The share of each class among the records behind ``view``.
 
     One step moves the last bias by :math:`-\eta(\bar p - \bar y)`. Over :math:`E` steps
@@ -41,13 +43,14 @@ def class_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovere
     :math:`\bar p_E` of the model returned. The steps are taken before each move, so their mean is
     :math:`\bar p_0 + \frac{E-1}{2E}(\bar p_E - \bar p_0)`, for one step :math:`\bar p_0`.
     Both are estimated on ``auxiliary``, shape (n, ...). The guess has shape (num_classes,), sums
-    to one and is not clipped: a share below 0 tells of an estimate gone wrong.
+    to one and is not clipped: a share below 0 tells of an estimate gone wrong. ``bias`` names the
+    bias of the last layer, for a model of which :func:`last_bias` cannot tell.
 
     Raises ``ValueError`` where the view has no state before, the training is unknown or not plain
     SGD, or the model does not end in a linear layer with a bias.
     """
     training = plain_sgd(view)
-    bias = last_bias(model)
+    bias = bias or last_bias(model)
     steps = training.local_steps
     first, last = (mean_prediction(model, state, auxiliary) for state in (view.before, view.after))
     said = first + (steps - 1) / (2 * steps) * (last - first)
@@ -68,18 +71,19 @@ def mean_prediction(model: nn.Module, state: State, inputs: Tensor) -> Tensor:
     return torch.softmax(predict(model, state, inputs), 1).mean(0)
 
 
-def sign_rule(model: nn.Module, view: View) -> Recovered:
+def sign_rule(model: nn.Module, view: View, *, bias: str | None = None) -> Recovered:
     """The label of the one record behind ``view``: the class whose bias gradient is negative.
 
     For one record the gradient is p - y: above 0 for every class but its own. The guess has shape
     (1,); ``score`` is minus that entry, the probability that the model did not give to the class.
     ``certificate``: exactly one entry is negative and the entries sum to zero, both beyond the
     rounding. Batches may look the same, so it holds for whoever knows that there was one record.
+    ``bias`` as in :func:`class_shares`.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.observed.mean_gradient` and
     :func:`last_bias` do.
     """
-    bias = last_bias(model)
+    bias = bias or last_bias(model)
     gradient, noise = mean_gradient(model, view)[bias], rounding(model, view)[bias]
     label = gradient.argmin()[None]
     noise = noise + torch.finfo(gradient.dtype).eps
@@ -88,7 +92,8 @@ def sign_rule(model: nn.Module, view: View) -> Recovered:
 
 
 def label_counts(
-    model: nn.Module, view: View, *, batch_size: int, auxiliary: Tensor | None = None
+    model: nn.Module, view: View, *, batch_size: int, auxiliary: Tensor | None = None,
+    bias: str | None = None,
 ) -> Recovered:
     r"""How many of the ``batch_size`` records behind ``view`` belong to each class.
 
@@ -96,7 +101,7 @@ def label_counts(
     :func:`largest_remainder`. :math:`\bar p` is what the model says of ``auxiliary`` images,
     shape (n, ...); without any, :math:`\mathrm{softmax}(b)` of the last bias, which is near for a
     model that has not been trained and wrong for any other. ``batch_size`` is the number of records
-    over all local steps.
+    over all local steps. ``bias`` as in :func:`class_shares`.
 
     The guess has shape (num_classes,): integers, none below 0, that sum to ``batch_size``.
     ``score`` (one entry) is minus the largest change that rounding made: near -0.5, a count hung
@@ -107,11 +112,11 @@ def label_counts(
     if batch_size < 1:
         raise ValueError(f"batch_size: {batch_size} given, expected 1 or more")
     if auxiliary is None:
-        bias = last_bias(model)
+        bias = bias or last_bias(model)
         gradient = mean_gradient(model, view)[bias]
         shares = torch.softmax(view.before[bias], 0) - gradient
     else:
-        shares = class_shares(model, view, auxiliary=auxiliary).guess
+        shares = class_shares(model, view, auxiliary=auxiliary, bias=bias).guess
     counts = largest_remainder(shares, batch_size)
     changed = (counts - shares * batch_size).abs().max()
     return Recovered(counts, score=-changed[None])

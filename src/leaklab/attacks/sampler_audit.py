@@ -41,7 +41,13 @@ def sampler_scores(
 
     Of shuffled batches the score is the likelihood ratio, in logarithms: one of the noisy sums,
     nobody knows which, has mean 2 above the others where the record is there, and 1 where not.
+
+    Raises ``ValueError`` for noise that is not above 0, or more steps than units.
     """
+    if not noise_multiplier > 0:
+        raise ValueError(f"noise_multiplier: {noise_multiplier} given, expected a number above 0")
+    if not 1 <= steps <= units:
+        raise ValueError(f"steps: {steps} given, expected 1 to {units}, the number of units")
     sums = torch.empty(len(included), steps, dtype=torch.float64)
     for run, there in enumerate(progress(included.tolist(), "runs of the sampler")):
         batches = sampler(units, 1 / steps, steps, generator)

@@ -47,14 +47,16 @@ class Simulated:
 Client = Callable[[Tensor, Tensor], Simulated]
 
 
-def client(model: nn.Module, view: View, *, watch: Iterable[str] = ()) -> Client:
+def client(model: nn.Module, view: View, *, watch: Iterable[str] = (),
+           loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> Client:
     """The hospital behind ``view`` as a function of (inputs, labels), differentiable in both.
 
     It starts from the state before, takes the local steps of ``view.knowledge.training`` in its
     mode, and passes the mean gradient through ``view.knowledge.defence.surrogate``, if there is a
     defence. Labels are classes (n,), or probabilities (n, num_classes). ``watch`` names layers
-    whose inputs are kept. Parameters of ``model`` that need no gradient are frozen, with a gradient
-    of zero. ``model`` is left unchanged, and the same guess always leads to the same gradient.
+    whose inputs are kept. ``loss`` is the hospital's, of (outputs, labels). Parameters of ``model``
+    that need no gradient are frozen, with a gradient of zero. ``model`` is left unchanged, and the
+    same guess always leads to the same gradient.
 
     Raises ``ValueError`` where training is unknown or not plain SGD, where the view's states are
     not those of ``model`` or all of it is frozen, and for a layer that does not exist.
@@ -72,12 +74,13 @@ def client(model: nn.Module, view: View, *, watch: Iterable[str] = ()) -> Client
 
     def gradient(state: Gradient, batch: Tensor, labels: Tensor) -> Gradient:
         logits = functional_call(net, state, (batch,))
-        if labels.ndim == 1 and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        classes = loss is cross_entropy and labels.ndim == 1  # another loss takes what it takes
+        if classes and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
             raise ValueError(f"labels: {labels.tolist()} given, expected classes from 0 to "
                              f"{logits.shape[1] - 1}")
-        loss = cross_entropy(logits, labels)
-        slopes = torch.autograd.grad(loss, [state[name] for name in trained], create_graph=True,
-                                     allow_unused=True, materialize_grads=True)
+        slopes = torch.autograd.grad(
+            loss(logits, labels), [state[name] for name in trained], create_graph=True,
+            allow_unused=True, materialize_grads=True)
         return dict(zip(trained, slopes, strict=True))
 
     def simulate(guess: Tensor, labels: Tensor) -> Simulated:

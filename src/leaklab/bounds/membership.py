@@ -44,7 +44,7 @@ def tpr_ceiling(fpr: float, mu: float) -> float:
     _require_rate(fpr)
     if not mu >= 0:
         raise ValueError(f"mu: {mu} given, expected 0 or more")
-    return float(norm.cdf(norm.ppf(fpr) + mu))
+    return 1.0 if mu == math.inf else float(norm.cdf(norm.ppf(fpr) + mu))
 
 
 def balanced_accuracy_ceiling(mu: float) -> float:

@@ -45,15 +45,22 @@ def epsilon(history: History, delta: float, *, units: int, accountant: str = "pr
     ``accountant`` is ``"prv"`` (Gopi, Lee and Wutschitz, 2021, arXiv:2106.02848; within 0.01, from
     above) or ``"rdp"`` (Mironov, 2017, arXiv:1702.07476; at once, and larger). Nothing spent is 0,
     no noise infinity. ``units`` is how many there are, taken for public: a ``delta`` of
-    :math:`1/n` would allow to publish one unit as it is.
+    :math:`1/n` would allow to publish one unit as it is, and is refused; to be of use it lies far
+    below. To exchange one unit for another is two changes, of twice the norm.
 
     Raises ``ValueError`` that names the argument.
     """
+    if units < 1:
+        raise ValueError(f"units: {units} given, expected 1 or more")
     if not 0 < delta < 1 / units:
         raise ValueError(f"delta: {delta} given, expected a number above 0 and below 1/{units}, "
                          "one over the number of units")
     if accountant not in ACCOUNTANTS:
         raise ValueError(f"accountant: {accountant!r} given, expected one of {ACCOUNTANTS}")
+    for spent in history:
+        if not (spent[0] >= 0 and 0 < spent[1] <= 1 and spent[2] >= 1):
+            raise ValueError(f"history: {tuple(spent)} given, expected noise of 0 or more, a rate "
+                             "above 0 and at most 1, and 1 step or more")
     if not history:
         return 0.0
     if min(spent.noise_multiplier for spent in history) == 0:
@@ -99,6 +106,12 @@ def distributed_noise(noise_multiplier: float, hospitals: int, honest: int) -> f
     tell nobody. Their variances add up to :math:`\sigma^2 C^2` if each adds
     :math:`\sigma C/\sqrt{honest}`; the others' noise may be subtracted. A share alone protects
     :math:`\sqrt{honest}` times worse: this needs secure aggregation.
+
+    It holds for clipped gradients of one step, or for whole updates that were clipped, added up as
+    they are. It does not for rounds of several local steps, whose later gradients depend on what
+    the hospital's own small share hid. A secure sum works on whole numbers, and rounded shares do
+    not add up to a Gaussian exactly; discrete noise does nearly (Kairouz, Liu and Steinke, 2021,
+    arXiv:2102.06387).
 
     Raises ``ValueError`` for noise that is not above 0, or ``honest`` not in 1 to ``hospitals``.
     Source: Truex et al. (2019, arXiv:1812.03224).

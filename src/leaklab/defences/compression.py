@@ -63,7 +63,7 @@ class TopK(_Compression):
 
     def compressed(self, tensor: Tensor) -> Tensor:
         """``tensor`` with all but its largest entries set to 0; at least one is kept."""
-        keep = max(1, round(self.share * tensor.numel()))
+        keep = min(tensor.numel(), max(1, round(self.share * tensor.numel())))
         kept = tensor.abs().flatten().topk(keep).indices
         mask = torch.zeros(tensor.numel(), dtype=torch.bool, device=tensor.device)
         mask[kept] = True

@@ -10,9 +10,12 @@ accountants, and not its ``PrivacyEngine``: that keeps the budget in an object, 
 each round forgets all rounds before. Here a history is a tuple, which :func:`spend` extends.
 
 What it holds against: anyone who sees every update, knows all other units and sends any model, as
-long as the hospital trains by this code. What it does not: it hides no fact about the hospital as
-a whole; a gradient is hidden with a probability that grows with epsilon; and the noise comes from
-an ordinary generator in floating point, which an adversary who guesses its key subtracts.
+long as the hospital trains by this code. A unit whose gradient is not finite counts as 0, so that
+no model makes its presence show as NaN. What it does not: it hides no fact about the hospital as a
+whole; how many records and units there are is taken for public (the update carries
+``num_examples``, and the sampling rate follows from the units), so the promise is about a unit's
+data and not about that count; it says the less the larger epsilon is; and the noise comes from an
+ordinary generator in floating point, which an adversary who guesses its key subtracts.
 """
 
 from __future__ import annotations
@@ -160,6 +163,7 @@ class PrivateHospital:
                 else:
                     _gradients(module, self.inputs, self.targets, weights, here)
                     by_unit(optimiser.params, owner[records])
+                    _zero_what_is_not_finite(optimiser.params)
                 optimiser.step()
         update = Update(before, copy_state(local.state_dict()), len(self.inputs), round, self.name)
         return defend(update) if defend else update
@@ -207,6 +211,18 @@ def by_unit(parameters: Iterable[nn.Parameter], owner: Tensor) -> None:
     for p in parameters:
         summed = p.new_zeros(len(units), *p.shape)
         p.grad_sample = summed.index_add_(0, row.to(p.device), p.grad_sample)
+
+
+def _zero_what_is_not_finite(parameters: Iterable[nn.Parameter]) -> None:
+    """Zero the whole gradient of a unit, in place, where any of it is not finite.
+
+    Clipping makes NaN of it, and NaN in the sum would tell that the unit is there.
+    """
+    rows = [p.grad_sample for p in parameters]
+    finite = torch.stack([g.flatten(1).isfinite().all(1) for g in rows]).all(0)
+    if not bool(finite.all()):
+        for g in rows:
+            g[~finite] = 0
 
 
 def _gradients(module: nn.Module, inputs: Tensor, targets: Tensor, weights: Tensor,

@@ -1,9 +1,9 @@
-"""Three mistakes in DP-SGD that leave no trace in a log or in accuracy, for auditors to find.
+"""Three mistakes in DP-SGD that raise no error and leave the program running, for auditors to find.
 
-Each has been made in real code: noise that a flag turns off; the clipping of a batch's mean
-gradient in the place of each record's (then one record moves the sum by up to twice the batch size
-times what the accountant takes it to); shuffled batches accounted as Poisson samples (Chua et al.,
-2024, arXiv:2403.17673). No defence.
+They are: noise that a flag turns off; the clipping of a batch's mean gradient in the place of each
+record's (then one record moves the sum by up to twice the batch size times what the accountant
+takes it to); shuffled batches accounted as Poisson samples (Chua et al., 2024, arXiv:2403.17673).
+No defence.
 """
 
 from __future__ import annotations

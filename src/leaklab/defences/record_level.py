@@ -47,9 +47,12 @@ class RecordLevel:
 
     def clip(self, gradients: Tensor) -> Tensor:
         """``gradients``, one a record, (n, p), none longer than the norm: an attacker's surrogate.
+
+        One that is not finite counts as 0: else a record's presence would show as NaN.
         """
         norms = gradients.norm(dim=1).clamp(min=torch.finfo(gradients.dtype).tiny)
-        return gradients * (self.max_grad_norm / norms).clamp(max=1)[:, None]
+        clipped = gradients * (self.max_grad_norm / norms).clamp(max=1)[:, None]
+        return torch.where(norms.isfinite()[:, None], clipped, 0.0)
 
     def mean(self, gradients: Tensor, generator: torch.Generator) -> Tensor:
         """The private mean of ``gradients``, one a record, (n, p); shape (p,)."""

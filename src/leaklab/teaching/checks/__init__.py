@@ -4,6 +4,7 @@ A check prints "not attempted yet" for an unsolved stub, so that "Run all" goes 
 or raises ``AssertionError`` that shows the case which failed.
 """
 
+from leaklab.teaching.checks.audit import exit_status, rounds_needed
 from leaklab.teaching.checks.cases import Case, run_cases
 from leaklab.teaching.checks.defences import (
     cheapest_that_holds,
@@ -87,6 +88,7 @@ __all__ = [
     "divide_out",
     "even_out",
     "excluded_rate",
+    "exit_status",
     "fedprox_gradient",
     "finding",
     "fraction_bits",
@@ -111,6 +113,7 @@ __all__ = [
     "proved_epsilon",
     "reconstruction_bound",
     "rest_of",
+    "rounds_needed",
     "rounds_together",
     "run_cases",
     "snps_needed",

@@ -4,6 +4,7 @@ A solution is read from here when the labs are generated, so it is the very code
 run through the checks.
 """
 
+from leaklab.teaching.solutions.audit import exit_status, rounds_needed
 from leaklab.teaching.solutions.defences import (
     cheapest_that_holds,
     determined,
@@ -89,6 +90,7 @@ __all__ = [
     "divide_out",
     "even_out",
     "excluded_rate",
+    "exit_status",
     "fedprox_gradient",
     "finding",
     "fraction_bits",
@@ -113,6 +115,7 @@ __all__ = [
     "proved_epsilon",
     "reconstruction_bound",
     "rest_of",
+    "rounds_needed",
     "rounds_together",
     "snps_needed",
     "switch_chance",

@@ -1,0 +1,120 @@
+"""The command ``leaklab``: audit a model of your own and write a report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import leaklab
+from leaklab.assess.audit.appetite import UNUSABLE, WITHIN, judge, read_appetite
+from leaklab.assess.audit.document import to_json
+from leaklab.assess.audit.files import load_data, load_model
+from leaklab.assess.audit.findings import findings
+from leaklab.assess.audit.inputs import KINDS, Effort, Federation
+from leaklab.assess.audit.running import audit
+from leaklab.updates import LocalTraining
+
+ABOUT = """Attack a model of your own as the observers of a federation could, before one trains it.
+
+MODEL names a Python file and a function in it that takes no argument and returns the model, or
+(model, loss). The file is run. DATA is an .npz with the arrays inputs (n, ...), targets (n, ...)
+and, if patients have several records, groups (n,). Use public or synthetic records: reports show
+them."""
+EXAMPLE = """example:
+  leaklab audit my_model.py:make --data records.npz --html report.html --json report.json
+
+exit status:
+  0  done, and within the appetite if one was given
+  1  the appetite is exceeded
+  2  the audit could not be run: the message names what is wrong
+  3  a metric of the appetite was not measured"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``leaklab``."""
+    top = argparse.ArgumentParser(prog="leaklab", description="Measure what federated updates "
+                                  "give away.")
+    top.add_argument("--version", action="version", version=f"leaklab {leaklab.__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = commands.add_parser("audit", help="attack a model of your own and write a report",
+                              description=ABOUT, epilog=EXAMPLE,
+                              formatter_class=argparse.RawDescriptionHelpFormatter)
+    add.add_argument("model", metavar="MODEL", help="FILE.py:FUNCTION that makes the model")
+    add.add_argument("--data", required=True, type=Path, help="records, an .npz file")
+    add.add_argument("--kind", choices=KINDS, help="kind of records (default: as they look)")
+    where = add.add_argument_group("reports")
+    where.add_argument("--html", type=Path, metavar="FILE", help="write one self-contained page")
+    where.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    where.add_argument("--appetite", type=Path, metavar="FILE",
+                       help="what is tolerated, a JSON file; decides the exit status")
+    group = add.add_argument_group("the federation")
+    group.add_argument("--hospitals", type=int, default=3, help="in a round (default: %(default)s)")
+    group.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16], metavar="N",
+                       help="records of a hospital (default: 1 4 16)")
+    group.add_argument("--learning-rate", type=float, default=0.1, help="(default: %(default)s)")
+    group.add_argument("--local-steps", type=int, default=1, help="(default: %(default)s)")
+    group.add_argument("--mode", choices=("train", "eval"), default="train",
+                       help="of BatchNorm and dropout (default: %(default)s)")
+    how = add.add_argument_group("effort")
+    how.add_argument("--trials", type=int, default=3,
+                     help="rounds for each batch size; 10 give useful intervals "
+                          "(default: %(default)s)")
+    how.add_argument("--evaluations", type=int, default=150,
+                     help="of the loss, for each search (default: %(default)s)")
+    how.add_argument("--seconds", type=float, help="for the whole audit (default: no limit)")
+    how.add_argument("--device", help="such as cpu or cuda (default: where the model is)")
+    how.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        return _audit(given)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"leaklab audit: {error}", file=sys.stderr)
+        return UNUSABLE
+
+
+def _audit(given: argparse.Namespace) -> int:
+    appetite = read_appetite(given.appetite) if given.appetite else None
+    for path in filter(None, (given.html, given.json)):
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"{path}: no folder {str(path.parent)!r} to write it into")
+    write_html = _html() if given.html else None
+    federation = Federation(given.hospitals, tuple(given.batch_sizes), LocalTraining(
+        given.learning_rate, local_steps=given.local_steps, mode=given.mode))
+    effort = Effort(given.trials, given.evaluations, seconds=given.seconds)
+    batch = load_data(given.data)
+    model, loss = load_model(given.model)
+    found = audit(model.to(torch.device(given.device)) if given.device else model, loss, batch,
+                  federation=federation, effort=effort, kind=given.kind, seed=given.seed)
+    verdict = judge(found, appetite) if appetite else None
+    print("\n".join((*(f"! {text}" for text in found.warnings),
+                     *(f"- {text}" for text in findings(found)))))
+    if given.json:
+        given.json.write_text(to_json(found, verdict), encoding="utf-8")
+    if write_html:
+        given.html.write_text(write_html(found, verdict), encoding="utf-8")
+    for line in verdict.lines if verdict else ():
+        print(f"appetite: {line}")
+    return verdict.status if verdict else WITHIN
+
+
+def _html():
+    """How to write the page; asked for before the audit, which may take long."""
+    try:
+        from leaklab.assess.audit.report import to_html
+    except ImportError as error:
+        raise ImportError(f"--html needs jinja2 ({error}): pip install 'leaklab[assess]'"
+                          ) from error
+    return to_html
+
+
+if __name__ == "__main__":
+    sys.exit(main())

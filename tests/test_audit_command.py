@@ -1,0 +1,202 @@
+"""The command ``leaklab audit``: its files, its page, its exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leaklab.assess.audit import Audit, Effort, Federation
+from leaklab.assess.audit.appetite import Appetite, judge, read_appetite
+from leaklab.assess.audit.command import main, parser
+from leaklab.assess.audit.files import load_data, load_model
+from leaklab.assess.audit.report import to_html
+from leaklab.assess.audit.running import Picture, Result
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = """import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+
+def broken():
+    return "no model"
+
+def narrow():
+    return nn.Linear(5, 2)
+"""
+QUICK = ("--batch-sizes", "1", "--hospitals", "2", "--trials", "2", "--evaluations", "3")
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "mine.py").write_text(MODEL, encoding="utf-8")
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "records.npz", inputs=draw.random((24, 6), dtype=np.float32),
+             targets=np.arange(24) % 2, groups=[f"p{k}" for k in range(24)])
+    return tmp_path
+
+
+def run(place, function: str = "make", *more: str) -> int:
+    return main(["audit", f"{place / 'mine.py'}:{function}", "--data", str(place / "records.npz"),
+                 *QUICK, *more])
+
+
+def test_from_a_file_to_reports(place, capsys):
+    (place / "appetite.json").write_text('{"tolerated": {"records read": 0.0}}')
+    page, figures = place / "report.html", place / "report.json"
+    status = run(place, "make", "--html", str(page), "--json", str(figures),
+                 "--appetite", str(place / "appetite.json"))
+    said = capsys.readouterr().out
+    assert status == 1 and "appetite: records read by server" in said
+    assert "Records read to within 2 %" in said
+    document = json.loads(figures.read_text())
+    assert document["verdict"]["status"] == 1 and document["model"] == "Sequential"
+    assert "Risk appetite exceeded" in page.read_text()
+
+
+def test_without_an_appetite_a_leak_is_no_failure(place):
+    assert run(place) == 0
+
+
+@pytest.mark.parametrize(("function", "more", "said"), [
+    ("broken", (), "returned str"), ("absent", (), "no function 'absent'"),
+    ("narrow", (), "fails on inputs of shape"), ("make", ("--hospitals", "1"), "hospitals: 1"),
+    ("make", ("--json", "/nowhere/at/all.json"), "no folder"),
+    ("make", ("--kind", "image"), "")])
+def test_what_cannot_run_ends_with_2_and_a_reason_or_is_a_result(place, capsys, function, more,
+                                                                 said):
+    status = run(place, function, *more)
+    assert (status, said in capsys.readouterr().err) == ((2, True) if said else (0, True))
+
+
+def test_help_reads_well(capsys):
+    for arguments in (["--help"], ["audit", "--help"]):
+        with pytest.raises(SystemExit) as end:
+            parser().parse_args(arguments)
+        assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "attack a model of your own" in said and "exit status:" in said
+    actions = parser()._subparsers._group_actions[0].choices["audit"]._actions
+    assert all(action.help for action in actions)
+
+
+def test_the_command_is_installed_under_its_name():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["leaklab"].partition(":")
+    assert getattr(__import__(module, fromlist=[function]), function) is main
+
+
+def test_help_of_the_module_run_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "leaklab.assess.audit.command", "--version"],
+                          capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"leaklab \d+\.\d+\.\d+\n", done.stdout)
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def result(**changes) -> Result:
+    base = Result("gradient matching", "a source", "records matched", "share", "chance", "labels",
+                  "update", ("server", "eavesdropper on a plain line"), 1, 1, "measured", None,
+                  0.9, (0.5, 1.0), 0.1, 5, {"PSNR": 20.0})
+    return replace(base, **changes)
+
+
+def made(*results: Result, model: str = "Net") -> Audit:
+    image = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return Audit(model, 10, "image", Federation(), Effort(), 0, 24, ("A warning.",), (),
+                 results or (result(),), (Picture("first", image, image, image),))
+
+
+def test_the_page_fetches_nothing_and_holds_its_pictures():
+    page = to_html(made())
+    assert page.count("data:image/png;base64,") == 6
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
+    assert not re.search(r"@import|url\(|<script|<link", page)
+    assert "default-src 'none'" in page
+
+
+def test_words_of_a_model_are_no_markup():
+    page = to_html(made(model="<script>alert(1)</script>"))
+    assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+# --- The appetite ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("tolerated", "more", "status"), [
+    ({"records matched": 0.8}, {}, 0),  # 0.9 - 0.1
+    ({"records matched": 0.79}, {}, 1),
+    ({"records matched": 0.85}, {"judge": "upper"}, 1),  # 1.0 - 0.1
+    ({"records matched": 0.8, "labels read": 0.5}, {}, 3),
+    ({"records matched": 0.1}, {"observers": ("public",)}, 3),  # who never saw the update
+    ({"records matched": 0.1}, {"observers": ("server", "public")}, 1)])
+def test_the_appetite_decides(tolerated, more, status):
+    assert judge(made(), Appetite(tolerated, **more)).status == status
+
+
+def test_what_was_not_measured_is_not_within_the_appetite():
+    lacking = result(status="not run", reason="no time", value=None, interval=None, baseline=None)
+    assert judge(made(lacking), Appetite({"records matched": 1.0})).status == 3
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("[]", "expected an object"), ("{", "no JSON"), ('{"tolerated": {}}', "nothing given"),
+    ('{"tolerated": {"records red": 0.1}}', "records red"),
+    ('{"tolerated": {"records read": 2}}', "expected 0 to 1"),
+    ('{"tolerated": {"records read": true}}', "expected 0 to 1"),
+    ('{"tolerated": {"records read": 0.1}, "jugde": "upper"}', "at most"),
+    ('{"tolerated": {"records read": 0.1}, "judge": "luck"}', "judge: 'luck'"),
+    ('{"tolerated": {"records read": 0.1}, "observers": ["moon"]}', "observers"),
+    ('{"tolerated": {"records read": 0.1}, "observers": "server"}', "expected a list")])
+def test_an_appetite_that_says_nothing_clear_is_refused(tmp_path, text, said):
+    path = tmp_path / "appetite.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_appetite(path)
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def test_records_are_read_as_they_are(place):
+    batch = load_data(place / "records.npz")
+    assert batch.inputs.shape == (24, 6) and batch.inputs.dtype == torch.float32
+    assert batch.targets.dtype == torch.int64 and len(batch.groups.unique()) == 24
+
+
+@pytest.mark.parametrize(("arrays", "said"), [
+    ({"inputs": np.ones((4, 2))}, "expected 'inputs', 'targets'"),
+    ({"inputs": np.ones((4, 2)), "targets": np.ones(4), "names": np.ones(4)}, "at most"),
+    ({"inputs": np.ones((4, 2, 2), np.uint8), "targets": np.ones(4)}, "inputs of uint8"),
+    ({"inputs": np.ones((4, 2)), "targets": np.array(["a"] * 4)}, "targets of"),
+    ({"inputs": np.ones((4, 2)), "targets": np.array([None] * 4)}, "without pickles"),
+    ({"inputs": np.ones((4, 2)), "targets": np.ones(3)}, "expected 4 entries")])
+def test_other_records_are_refused(tmp_path, arrays, said):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(ValueError, match=said):
+        load_data(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04broken"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot be read as \.npz"):
+        load_data(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("place", ["model", "model.py", "model.txt:make", "absent.py:make"])
+def test_a_place_that_names_no_function_is_refused(place):
+    with pytest.raises(ValueError, match="model: "):
+        load_model(place)
