@@ -49,6 +49,22 @@ def test_the_search_of_the_book_leads_to_the_chapter_of_a_term(html):
     assert found["nowhereinthebook"] == []
 
 
+@needs_chromium
+def test_on_paper_a_page_is_light_and_bare_and_its_answers_are_open(html):
+    with browser.opened(html) as (base, context):
+        page = context.new_page()
+        page.goto(f"{base}book/13_genotypes.html", wait_until="load")
+        answer, bar = page.locator("details p").last, page.locator(".bd-sidebar-primary")
+        page.evaluate(browser.THEME, "dark")
+        assert bar.is_visible() and not answer.is_visible()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert answer.is_visible() and not bar.is_visible()
+        assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
 def test_the_page_for_a_wrong_address_needs_no_file_and_leads_to_the_book(html):
     page = (html / "404.html").read_text(encoding="utf-8")
     assert set(re.findall(r'href="([^"]+)"', page)) == {"data:,", "book/index.html", "search.html"}
@@ -79,6 +95,11 @@ BARRIERS = {  # what only axe-core can tell
     "faint_in_the_dark": ('<style>[data-theme="dark"] p { color: #333; background: #000; }</style>'
                           "<article><p>Faint</p></article>",
                           "axe color-contrast (dark)"),
+    "faint_code": ('<div class="highlight"><pre><span class="k">def</span> '
+                   '<span class="c" style="color: #ccc">first</span> '
+                   '<span class="c" style="color: #ccc">again</span></pre></div>',
+                   "axe color-contrast (desktop): Elements must meet minimum color contrast ratio "
+                   "thresholds; 1 times"),
     "unreachable": ('<pre style="overflow-x: auto">' + "wide " * 20 + "</pre>",
                     "axe scrollable-region-focusable (phone)"),
 }
@@ -139,9 +160,11 @@ def test_third_parties_are_what_a_page_would_load(markup, loaded):
 
 
 def test_mending_a_page_twice_changes_nothing():
-    page = f'<head>{bookkit.CHARSET}</head><div id="pst-primary-sidebar" class="x">'
+    page = (f'<head>{bookkit.CHARSET}</head><div id="pst-primary-sidebar" class="x">'
+            '<summary><span class="toctree-toggle"></span></summary>'
+            '<input class="task-list-item-checkbox" disabled="disabled" type="checkbox">')
     once = bookkit.mend(page)
-    assert 'role="navigation"' in once
+    assert 'role="navigation"' in once and once.count("aria-label=") == 3
     assert bookkit.mend(once) == once
 
 

@@ -32,6 +32,9 @@ MENDED = (
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     # Next to each chapter in the left bar is a button with a picture and no name.
     (re.compile(r'<summary>(?=<span class="toctree-toggle")'), '<summary aria-label="Its lab">'),
+    # The boxes of a list of tasks are drawn without a name.
+    (re.compile(r'(?<=<input class="task-list-item-checkbox") (?=disabled)'),
+     ' aria-label="Box to tick" '),
     # The left bar lies outside any landmark.
     (re.compile(r'<div id="pst-primary-sidebar" class'),
      '<div id="pst-primary-sidebar" role="navigation" aria-label="Book" class'),
