@@ -17,6 +17,7 @@ import torch
 from leaklab.assess.audit import Audit, Effort, Federation
 from leaklab.assess.audit.appetite import Appetite, judge, read_appetite
 from leaklab.assess.audit.command import main, parser
+from leaklab.assess.audit.evidence import evidence_items
 from leaklab.assess.audit.files import load_data, load_model
 from leaklab.assess.audit.report import to_html
 from leaklab.assess.audit.running import Picture, Result
@@ -130,6 +131,25 @@ def test_the_page_fetches_nothing_and_holds_its_pictures():
 def test_words_of_a_model_are_no_markup():
     page = to_html(made(model="<script>alert(1)</script>"))
     assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+# --- Evidence for the worksheet -------------------------------------------------------------------
+
+
+def test_results_become_evidence_of_those_whose_role_is_known():
+    lacking = result(status="not run", reason="no time", value=None, interval=None, baseline=None)
+    tokens = result(metric="tokens named")
+    total = result(artefact="sum", seen_by=("server behind secure aggregation",))
+    found = evidence_items(made(result(), lacking, tokens, total),
+                           {"server": "processor",
+                            "server behind secure aggregation": "independent recipient"},
+                           data="made up", synthetic=True)
+    assert [(i.role, i.artefact, i.contributors, i.metric) for i in found] == [
+        ("processor", "update", 1, "records matched"),
+        ("independent recipient", "sum", 3, "records matched")]
+    assert (found[0].value, found[0].interval, found[0].baseline) == (0.9, (0.5, 1.0), 0.1)
+    with pytest.raises(ValueError, match=r"roles: .*moon"):
+        evidence_items(made(), {"moon": "processor"}, data="made up", synthetic=True)
 
 
 # --- The appetite ---------------------------------------------------------------------------------
