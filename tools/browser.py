@@ -55,6 +55,8 @@ LOOK = """() => ({
         .filter(e => !e.alt.trim() && e.getAttribute("role") !== "presentation")
         .map(e => e.getAttribute("src").slice(0, 60)),
 })"""
+# The summary holds a blank until the last page found is in the list.
+SEARCHED = """() => document.querySelector("#search-results .search-summary")?.textContent.trim()"""
 # A picture drawn for white paper, on whatever lies behind it: no colour where it is transparent.
 TOO_DARK = """() => [...document.querySelectorAll("article img")].filter(e => {
     const canvas = Object.assign(document.createElement("canvas"), {width: 32, height: 32});
@@ -259,7 +261,7 @@ def search(folder: Path, words: Iterable[str]) -> dict[str, list[str]]:
         for word in words:
             page = context.new_page()
             page.goto(f"{base}search.html?q={quote(word)}", wait_until="load")
-            page.locator("#search-results .search-summary:not(:empty)").wait_for()
+            page.wait_for_function(SEARCHED)
             found[word] = page.locator("#search-results ul.search > li > a").all_inner_texts()
             page.close()
     return found
