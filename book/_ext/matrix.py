@@ -166,7 +166,8 @@ class Download(SphinxRole):
 def write_csv(app: Sphinx, exception: Exception | None) -> None:
     """Put the CSV beside the page."""
     target = Path(app.outdir, f"{PAGE}.html").with_name(CSV)
-    if exception is None and app.builder.format == "html" and target.parent.is_dir():
+    shown = target.parent.is_dir() and FILE.is_file()  # a book may have no matrix
+    if exception is None and app.builder.format == "html" and shown:
         target.write_text(as_csv(rows(grid.recorded())), encoding="utf-8")
 
 
