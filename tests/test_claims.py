@@ -115,7 +115,7 @@ def test_a_card_holds_the_number_its_interval_and_the_way_on():
     assert "**Wrong.** " in card and card.endswith("\n::::")
     assert "{evidence}`11_membership_across_rounds:privacy_1.0_server_whitened_tpr`" in card
     assert "{cite:t}`ziller2024`; {cite:t}`hayes2023`°" in card
-    assert re.search(r"noise for ε = \d\.\d per record: ", card)
+    assert re.search(r"noise for ε = \d\.\d per record over ten rounds: ", card)
     assert "by a guess 1.0 % (as many members as others accused)" in card
 
 

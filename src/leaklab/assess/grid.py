@@ -67,8 +67,9 @@ ATTACKS = {
     "a hospital's make-up (12)": Attack("12_hidden_attributes", "^hospital_.*_excess"),
     "genotypes (13)": Attack("13_genotypes", "_exact", "other_exact"),
     "genotypes never sent (14)": Attack(
-        "14_imputation_and_relatives", "_accuracy", "^noise|known"),  # noise on what was sent
-    "relatives (14)": Attack("14_relatives", "_first"),
+        "14_imputation_and_relatives", "_accuracy",
+        "^noise|known|_phased_"),  # noise on what was sent; nobody tells an update's phase
+    "relatives (14)": Attack("14_relatives", "_first", "^search_self"),  # the patient himself
     "allele frequencies (15)": Attack(
         "15_allele_frequencies", "(ratio|Homer|known|queries)_named|^noise.*_(ratio|weights)_auc",
         r"^noise_\d+_0\.0"),  # noise of 0
