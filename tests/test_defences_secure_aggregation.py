@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from leaklab.defences.compose import then
 from leaklab.runtime import generator
 from leaklab.updates import Update, weighted_mean
 
@@ -126,7 +127,6 @@ def test_the_weights_of_32_bits_suffice_where_bounds_are_small():
 
 
 def test_a_defence_composes_with_the_mask():
-    then = pytest.importorskip("leaklab.defences.compose").then
     table = played()
     half = lambda update: dataclasses.replace(update, after={  # noqa: E731
         name: before + (update.after[name] - before) // 2 if name == "count" else

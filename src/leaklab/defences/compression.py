@@ -16,6 +16,7 @@ arXiv:1802.04434), signs; Alistarh et al. (2017, arXiv:1610.02132), few levels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,11 +27,12 @@ from leaklab.updates import Update
 Gradient = dict[str, Tensor]
 
 
-class _Compression:
+class _Compression(ABC):
     """What all share: a function of one tensor, applied to each."""
 
+    @abstractmethod
     def compressed(self, tensor: Tensor) -> Tensor:
-        raise NotImplementedError
+        """``tensor`` as the server reads it."""
 
     def smooth(self, tensor: Tensor) -> Tensor:
         """As :meth:`compressed`, with the slopes of the identity."""
