@@ -12,16 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leaklab.defences.accounting import ACCOUNTANTS
-from leaklab.defences.differential_privacy import (
-    PrivateHospital,
+from leaklab.defences.accounting import (
+    ACCOUNTANTS,
     Spent,
     distributed_noise,
     epsilon,
     noise_for,
-    poisson_batches,
     spend,
 )
+from leaklab.defences.differential_privacy import PrivateHospital, poisson_batches
 from leaklab.defences.record_level import RecordLevel
 from leaklab.federation import Hospital, fed_avg
 from leaklab.gradients import clipped_sum, record_gradients

@@ -16,6 +16,8 @@ from pathlib import Path
 from leaklab import runtime
 from leaklab.metrics import prediction_interval
 
+__all__ = ["Evidence", "check", "load", "record"]
+
 SCHEMA = 1
 
 

@@ -32,6 +32,12 @@ from leaklab.updates import (
     weighted_mean,
 )
 
+__all__ = [
+    "CLIENT", "EAVESDROPPER", "PUBLIC", "SERVER", "SERVER_BEHIND_SECURE_AGGREGATION",
+    "Hospital", "Round", "accuracy_on", "client_views", "eavesdropper_views", "fed_avg",
+    "public_views", "secure_aggregation_views", "server_views", "train_on",
+]
+
 Defence = Callable[[Update], Update]
 """What a hospital does to its update before it leaves the building."""
 
@@ -224,10 +230,15 @@ def _optimiser(model: nn.Module, training: LocalTraining) -> torch.optim.Optimiz
 # --- What each observer sees of a round -----------------------------------------------------
 
 SERVER = Observer("server")
+"""Honest but curious: it follows the protocol and reads each update."""
 SERVER_BEHIND_SECURE_AGGREGATION = Observer("server behind secure aggregation")
+"""The same server where only a sum can be opened."""
 CLIENT = Observer("client")
+"""Another hospital of the federation, which knows its own part of each sum."""
 EAVESDROPPER = Observer("eavesdropper")
+"""Someone on the network between the hospitals and the server."""
 PUBLIC = Observer("public")
+"""Anyone who holds the released model."""
 
 
 def server_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+__all__ = ["Knowledge", "LocalTraining", "Observer", "Recovered", "Update", "View", "weighted_mean"]
+
 State = Mapping[str, Tensor]
 """Everything in ``model.state_dict()``: parameters and buffers, by name."""
 
@@ -155,7 +157,7 @@ class Recovered:
         Per record, whether the attacker knows, without the truth, that the guess is right;
         ``None`` where the attack has no such test.
     trajectory
-        Guesses along the way, shape (steps, *guess.shape), where the attack searches.
+        Guesses along the way, shape ``(steps, *guess.shape)``, where the attack searches.
     """
 
     guess: Tensor

@@ -43,6 +43,8 @@ from leaklab.runtime import generator as keyed_generator
 from leaklab.runtime import progress
 from leaklab.stack import Stack
 
+__all__ = ["many_run_audit", "one_run_audit"]
+
 THRESHOLDS = 99
 """Quantiles of the scores among which an audit of many runs looks for its threshold."""
 

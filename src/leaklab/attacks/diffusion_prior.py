@@ -40,6 +40,8 @@ from leaklab.attacks.simulated import client
 from leaklab.prior.diffusion import Prior, angles, noise_like
 from leaklab.updates import Recovered, View
 
+__all__ = ["diffusion_prior"]
+
 DEFAULT = Budget(evaluations=15, restarts=4)
 """Steps of each walk, each with one evaluation of the gradient and its slopes; four samples."""
 
@@ -67,8 +69,6 @@ def posterior_samples(
 ) -> Tensor:
     """Images that fit both the prior and the observed gradient, (samples, *shape) in [0, 1].
 
-    Parameters
-    ----------
     shape
         Of one guess: (records, channels, height, width). All records of an update are drawn
         together.

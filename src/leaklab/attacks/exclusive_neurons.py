@@ -41,6 +41,8 @@ from leaklab.attacks.layers import DenseGradient, dense_gradient, running_order
 from leaklab.attacks.observed import plain_sgd
 from leaklab.updates import Recovered, View
 
+__all__ = ["exclusive_neurons"]
+
 TIGHT = 8.0  # equal means: apart by less than so many standard deviations of the noise
 EXPLAINED = 4.0  # what records leave of a neuron's row, in units of its noise
 MIXED = 3.0  # noise in a mean of hospitals, also with one's own part out, over that of one update

@@ -47,8 +47,6 @@ def posterior_mean(
 ) -> Recovered:
     """The mean image given the update, from walks that end early; no image of it is a sample.
 
-    Parameters
-    ----------
     shape
         Of the guess: (records, channels, height, width).
     noise_std

@@ -35,6 +35,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
+__all__ = ["degree", "king_robust", "search"]
+
 MISSING = -1
 DEGREES = (0.354, 0.177, 0.0884, 0.0442)
 """Least kinship of the genome itself and of the first to the third degree: powers of 2 half way

@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from leaklab.updates import Recovered
 
+__all__ = ["Budget"]
+
 Variables = list[Tensor]
 Loss = Callable[..., Tensor]
 Callback = Callable[[int, Tensor, float], object]

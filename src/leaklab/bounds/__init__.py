@@ -17,11 +17,8 @@ one record for another, need their own :math:`\mu` (twice as large for an exchan
 
 from leaklab.bounds.membership import (
     advantage_ceiling,
-    auc_ceiling,
     balanced_accuracy_ceiling,
-    epsilon_of,
     gaussian_mu,
-    ranking_ceiling,
     tpr_ceiling,
     tpr_ceiling_from_dp,
 )
@@ -34,10 +31,9 @@ from leaklab.bounds.reconstruction import (
     unbiased_error,
 )
 from leaklab.bounds.subsampled import Profile, subsampled_gaussian
+from leaklab.defences.record_level import auc_ceiling, epsilon_of, ranking_ceiling
 
 __all__ = [
-    "Profile", "advantage_ceiling", "auc_ceiling", "balanced_accuracy_ceiling", "epsilon_of",
-    "gaussian_mu", "psnr_of", "ranking_ceiling", "rdp_error", "reconstruction_from_rdp",
-    "reconstruction_from_zcdp", "reconstruction_robustness", "subsampled_gaussian", "tpr_ceiling",
-    "tpr_ceiling_from_dp", "unbiased_error",
+    "auc_ceiling", "epsilon_of", "gaussian_mu", "reconstruction_robustness",
+    "subsampled_gaussian", "tpr_ceiling", "tpr_ceiling_from_dp", "unbiased_error",
 ]

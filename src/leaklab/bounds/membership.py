@@ -16,11 +16,6 @@ import math
 
 from scipy.stats import norm
 
-from leaklab.defences.record_level import auc_ceiling, epsilon_of, ranking_ceiling
-
-__all__ = ["advantage_ceiling", "auc_ceiling", "balanced_accuracy_ceiling", "epsilon_of",
-           "gaussian_mu", "ranking_ceiling", "tpr_ceiling", "tpr_ceiling_from_dp"]
-
 
 def gaussian_mu(noise_multiplier: float, releases: int = 1) -> float:
     r""":math:`\mu = \sqrt T/\sigma` of so many ``releases`` of the Gaussian mechanism.

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+__all__ = ["Dataset"]
+
 TAGS = ("REAL", "HYBRID", "SYNTHETIC")
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from leaklab.data.dataset import Dataset
 
+__all__ = ["by_site", "label_skew", "members", "quantity_skew", "train_test"]
+
 
 def drop_duplicates(dataset: Dataset) -> Dataset:
     """Without exact copies: of examples whose inputs are equal, the first is kept.

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = ["Spent", "epsilon", "noise_for"]
+
 ACCOUNTANTS = ("prv", "rdp")
 """Opacus' accountants that never promise too much; its third, ``gdp``, is an approximation that
 does."""

@@ -24,6 +24,8 @@ from torch import Tensor
 
 from leaklab.updates import Update
 
+__all__ = ["half_precision", "int8", "rounding", "sign", "top_k"]
+
 Gradient = dict[str, Tensor]
 
 

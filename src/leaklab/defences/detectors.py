@@ -43,6 +43,8 @@ from torch.nn.functional import cross_entropy, normalize
 from leaklab.runtime import progress
 from leaklab.updates import State
 
+__all__ = ["inspect", "same_model"]
+
 MOST_ALIKE = 7  # rows of a layer with another's direction: fewer bins part few records
 SAME_DIRECTION = 0.98  # absolute cosine of two rows; honest layers reached 0.73
 MOST_SAME_ANSWERS = 0.25  # share of a layer's neurons; honest layers reached 0.1

@@ -26,6 +26,8 @@ from leaklab.defences.clip_and_noise import require_parameters
 from leaklab.gradients import record_gradients
 from leaklab.updates import LocalTraining, Update, copy_state
 
+__all__ = ["PrivateHospital", "RecordLevel"]
+
 
 @dataclass(frozen=True)
 class RecordLevel:

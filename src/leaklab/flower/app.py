@@ -33,6 +33,8 @@ from leaklab.models import predict, small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining
 
+__all__ = ["federate", "save_hospital"]
+
 TIMEOUT = 120.0  # seconds to wait for the hospitals' replies in one round
 TEST_FRACTION = 0.25  # as in chapter 1
 

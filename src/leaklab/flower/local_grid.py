@@ -18,6 +18,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity  # internal: flwr is pinned to 1.41
 
+__all__ = ["LocalGrid"]
+
 FIRST_NODE = 100
 RUN = 1
 

@@ -18,6 +18,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import conv2d, normalize
 
+__all__ = [
+    "exact_match_rate", "identification_rate", "match", "mean_image", "psnr", "ssim", "uplift",
+]
+
 EXACT_DB = 150.0
 """The highest PSNR given. Float32 values up to 1 are 2**-25 off when rounded, which is 150.5 dB."""
 

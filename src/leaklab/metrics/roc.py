@@ -20,6 +20,8 @@ from torch import Tensor
 
 from leaklab.metrics import proportion_interval
 
+__all__ = ["auc", "operating_point", "posterior", "roc"]
+
 
 @dataclass(frozen=True)
 class Roc:

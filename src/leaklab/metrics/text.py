@@ -14,6 +14,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+__all__ = ["token_f1"]
+
 Spans = Sequence[Sequence[tuple[str, int, int]]]
 """For each note its fields: kind, first token, the one after the last."""
 

@@ -18,6 +18,8 @@ from leaklab.assess.audit.inputs import KINDS, Effort, Federation
 from leaklab.assess.audit.running import audit
 from leaklab.updates import LocalTraining
 
+__all__ = ["main"]
+
 ABOUT = """Attack a model of your own as the observers of a federation could, before one trains it.
 
 MODEL names a Python file and a function in it that takes no argument and returns the model, or

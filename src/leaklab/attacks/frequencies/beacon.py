@@ -25,6 +25,8 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
+__all__ = ["beacon_score"]
+
 
 def answers(dosages: Tensor) -> Tensor:
     """What a beacon of these people says: does any carry the allele? Dosages (n, m); bool (m,)."""

@@ -35,6 +35,8 @@ from leaklab.attacks.spear.proof import agreement, fits, labels_behind, polish, 
 from leaklab.attacks.spear.search import points, search, span_of
 from leaklab.updates import Recovered, View
 
+__all__ = ["batch"]
+
 MOST_RECORDS = 24  # one draw in 2 ** 23 would hit: out of reach of any budget
 
 
