@@ -92,7 +92,8 @@ def directive(module: ModuleType, name: str) -> str:
     """How ``name`` is set, in reStructuredText."""
     thing = getattr(module, name)
     if inspect.isclass(thing):
-        return f".. autoclass:: {module.__name__}.{name}\n   :members:\n"
+        return (f".. autoclass:: {module.__name__}.{name}\n   :members:\n"
+                "   :exclude-members: model_config\n")
     kind = "autofunction" if callable(thing) else "autodata"
     return f".. {kind}:: {module.__name__}.{name}\n"
 
@@ -151,6 +152,19 @@ def add_example(app, what, name, thing, options, lines: list[str]) -> None:
                 lines += ["", *block(example).splitlines(), ""]
 
 
+def written_signature(app, what, name, thing, options, signature, returns):
+    """A signature that can be read: names of defaults, and of a pydantic model no validators."""
+    fields = getattr(thing, "model_fields", None)
+    if what != "class" or not fields:
+        named = re.sub(r"<function (\w+)[^>]*>", r"\1", signature or "")
+        return named.replace("<factory>", "...") or None, returns
+    types = {name: re.sub(r"Annotated\[(.+), Field\(.*\)\]", r"\1", written)
+             for name, written in thing.__annotations__.items()}
+    given = [f"{name}: {types[name]}" + ("" if field.is_required() else f" = {field.default!r}")
+             for name, field in fields.items()]
+    return f"(*, {', '.join(given)})", returns
+
+
 def plain(app, env, node, written):
     """A name of Python that is not on the page is set as it is written."""
     return written if node.get("refdomain") == "py" else None
@@ -159,5 +173,6 @@ def plain(app, env, node, written):
 def setup(app: Sphinx) -> dict[str, object]:
     app.add_directive("leaklab-api", Api)
     app.connect("autodoc-process-docstring", add_example)
+    app.connect("autodoc-process-signature", written_signature)
     app.connect("missing-reference", plain)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -38,6 +38,10 @@ MENDED = (
     # The left bar lies outside any landmark.
     (re.compile(r'<div id="pst-primary-sidebar" class'),
      '<div id="pst-primary-sidebar" role="navigation" aria-label="Book" class'),
+    # Sphinx sets a long signature as a list of definitions that defines nothing.
+    (re.compile(r'<dl>\n(<dd><em class="sig-param">.*?)</dl>', re.DOTALL),
+     lambda found: '<div class="sig-params">\n' + re.sub(r"(?<=<)(/?)dd>", r"\1div>", found[1])
+     + "</div>"),
     # docutils puts entries of a deprecated role into role="list".
     (re.compile(r' role="doc-biblioentry"'), ' role="listitem"'),
 )
