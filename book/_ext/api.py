@@ -27,7 +27,9 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SAID_OF_MODULES = ("Threat model:", "Against whom:", "Source:", "Sources:", "Where it fails:")
+FOR_USERS = re.compile(
+    r"(Threat model|Against whom|What it holds against|What it does not do|Sources?|"
+    r"Where (it fails|they fail)):|(?s:.*)(arXiv|doi):")
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def first_sentence(text: str) -> str:
 
 
 def about(module: ModuleType) -> list[str]:
-    """The paragraphs of a module's docstring that its users need, the first one first."""
+    """Of a module's docstring: what it does, for whom it is, where it is from, where it fails."""
     first, *others = (inspect.getdoc(module) or "").split("\n\n")
-    return [first, *(p for p in others if p.startswith(SAID_OF_MODULES))]
+    return [first, *filter(FOR_USERS.match, others)]
 
 
 def directive(module: ModuleType, name: str) -> str:

@@ -44,6 +44,8 @@ class Evidence:
         the statement is not about an attack.
     data, data_sha256, scale, version
         Provenance line of the data and its hash, the scale of the study, the library's version.
+
+    Raises ``ValueError`` for a value outside its interval, or other numbers of runs and seeds.
     """
 
     name: str

@@ -137,7 +137,7 @@ def train_on(
 
 @dataclass(frozen=True)
 class Round:
-    """One exchange: the model sent out, what came back, the model made of it."""
+    """One exchange, the ``number``-th: the model sent out, what came back, the model made of it."""
 
     number: int
     before: State
@@ -187,7 +187,10 @@ def _rounds(model, hospitals, training, rounds, seed, defend) -> Iterator[Round]
 
 
 def accuracy_on(model: nn.Module, state: State, dataset: Dataset) -> float:
-    """Test accuracy on ``dataset`` of ``model`` with the weights ``state``, on their device."""
+    """Test accuracy on ``dataset`` of ``model`` with the weights ``state``, on their device.
+
+    The share of examples whose largest logit is that of their class.
+    """
     device = next(iter(state.values())).device
     logits = predict(model, state, torch.tensor(dataset.inputs).to(device))
     return accuracy(logits.cpu(), torch.tensor(dataset.targets))
@@ -247,7 +250,11 @@ def server_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ..
 
 
 def secure_aggregation_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
-    """The same server where only the weighted mean can be opened: one sum, weights unknown."""
+    """The same server where only the weighted mean can be opened: one sum, weights unknown.
+
+    Source: Bonawitz et al. (2017, doi:10.1145/3133956.3133982);
+    :mod:`leaklab.defences.secure_aggregation` is the protocol.
+    """
     names = tuple(update.hospital for update in round.updates)
     return (View(SERVER_BEHIND_SECURE_AGGREGATION, "sum", copy_state(round.before),
                  copy_state(round.after), names, knowledge=knowledge),)

@@ -66,7 +66,10 @@ class LocalTraining:
 
 @dataclass(frozen=True)
 class Update:
-    """What one hospital sent in one round: the model it received and the model it returned."""
+    """What one hospital sent in one round: the model it received and the model it returned.
+
+    ``num_examples`` is what the mean of a round weights it by; ``hospital`` is a name.
+    """
 
     before: State
     after: State

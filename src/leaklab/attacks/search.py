@@ -44,6 +44,8 @@ class Budget:
         Number of starts.
     seconds
         For all starts together; ``None`` for no limit. With a limit a run may not repeat.
+
+    Raises ``ValueError`` that names the argument for a value out of range.
     """
 
     evaluations: int = 300

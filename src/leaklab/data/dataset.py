@@ -25,6 +25,8 @@ class Dataset:
         shape (n,): the hospital or scanner each example came from.
     tag
         ``"REAL"``, ``"HYBRID"`` (real outlines or labels in synthetic tissue) or ``"SYNTHETIC"``.
+
+    Raises ``ValueError`` for lengths that differ and for another tag.
     """
 
     name: str

@@ -34,7 +34,10 @@ def drop_duplicates(dataset: Dataset) -> Dataset:
 
 
 def by_site(dataset: Dataset) -> dict[str, Dataset]:
-    """The examples of each site, sites in alphabetical order."""
+    """The examples of each site, sites in alphabetical order: the hospitals that there really were.
+
+    A table of one site gives one part; deal it with :func:`label_skew` or :func:`quantity_skew`.
+    """
     return {str(name): dataset.take(dataset.sites == name) for name in np.unique(dataset.sites)}
 
 

@@ -24,7 +24,11 @@ does."""
 
 
 class Spent(NamedTuple):
-    """So many steps at one noise and one rate: an entry in the history of Opacus' accountants."""
+    """So many steps at one noise and one rate: an entry in the history of Opacus' accountants.
+
+    ``noise_multiplier`` is the standard deviation of the noise over the clipping norm,
+    ``sample_rate`` the chance of a unit to be in a batch.
+    """
 
     noise_multiplier: float
     sample_rate: float

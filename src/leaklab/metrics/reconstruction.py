@@ -112,7 +112,11 @@ def identified(guess: Tensor, truth: Tensor, gallery: Tensor, *,
 
 def identification_rate(guess: Tensor, truth: Tensor, gallery: Tensor, *,
                         distance: str = "correlation") -> float:
-    """The share of guesses that are :func:`identified`; chance is ``1 / len(gallery)``."""
+    """The share of guesses that are nearer to their own record than to the rest of the gallery.
+
+    Chance is ``1 / len(gallery)``. Shapes: guess and truth (n, ...), gallery (N, ...), of which
+    ``truth`` is a part. ``distance`` and errors as in :func:`identified`.
+    """
     return float(identified(guess, truth, gallery, distance=distance).mean())
 
 

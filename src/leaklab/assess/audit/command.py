@@ -74,7 +74,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command ``leaklab`` and return its exit status.
+
+    ``arguments`` are those of the command line by default. 0: done, within the appetite if one was
+    given; 1: it is exceeded; 2: the audit could not be run, and standard error says why; 3: a
+    metric of the appetite was not measured.
+    """
     given = parser().parse_args(arguments)
     try:
         return _audit(given)

@@ -84,7 +84,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Audit:
-    """All that an audit found out; see :func:`audit`."""
+    """All that an audit found out; see :func:`audit`.
+
+    model, parameters, kind
+        What was audited: its class, its number of weights, and what its inputs are.
+    federation, effort, seed, records
+        How, and with how many records.
+    warnings, diagnosis
+        What makes the answers less sure, and what stands in the way of an inversion.
+    results, pictures
+        A :class:`Result` for each attack, artefact and batch size; images of some rounds.
+    """
 
     model: str
     parameters: int

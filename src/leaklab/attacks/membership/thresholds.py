@@ -25,7 +25,10 @@ __all__ = ["loss_threshold"]
 
 
 def loss_threshold(logits: Tensor, targets: Tensor) -> Tensor:
-    """Score of Yeom et al. (2018): minus the loss; logits (..., n, classes), result (..., n)."""
+    """Score of Yeom et al. (2018): minus the loss; logits (..., n, classes), result (..., n).
+
+    Shapes: targets (n,), the classes. The result is float64.
+    """
     return negative_loss(logits, targets)
 
 
