@@ -121,11 +121,17 @@ def table(modules: list[Examples]) -> str:
             "   * - Name\n     - What it is\n" + rows)
 
 
-def page(group: Group) -> str:
-    """A group as a part of a page, in Markdown."""
+def opening(group: Group) -> str:
+    """What comes before the first module, in Markdown."""
     text = [embedded(table(group.modules))]
     if group.start:
         text += ["The examples of this part start from:\n", embedded(block(group.start))]
+    return "\n".join(text)
+
+
+def sections(group: Group) -> str:
+    """The modules of a group, a section each, in Markdown."""
+    text = []
     for part in group.modules:
         module = importlib.import_module(part.module)
         text += [f"### {part.module}\n", embedded("\n\n".join(about(module)))]
@@ -143,7 +149,9 @@ class Api(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         self.env.note_dependency(str(EXAMPLES / f"{name}.txt"))
-        return self.parse_text_to_nodes(page(groups()[name]), allow_section_headings=True)
+        group = groups()[name]  # in two steps: beside headings, other text would come last
+        return (self.parse_text_to_nodes(opening(group))
+                + self.parse_text_to_nodes(sections(group), allow_section_headings=True))
 
 
 def add_example(app, what, name, thing, options, lines: list[str]) -> None:
