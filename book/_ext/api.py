@@ -104,10 +104,6 @@ def block(example: str) -> str:
     return ".. code-block:: pycon\n\n" + "".join(f"   {line}\n" for line in example.splitlines())
 
 
-def embedded(rst: str) -> str:
-    return f"``````{{eval-rst}}\n{rst}\n``````\n"
-
-
 def table(modules: list[Examples]) -> str:
     """Names and first sentences of all ``modules``, in reStructuredText."""
     rows = ""
@@ -121,37 +117,43 @@ def table(modules: list[Examples]) -> str:
             "   * - Name\n     - What it is\n" + rows)
 
 
-def opening(group: Group) -> str:
-    """What comes before the first module, in Markdown."""
-    text = [embedded(table(group.modules))]
-    if group.start:
-        text += ["The examples of this part start from:\n", embedded(block(group.start))]
-    return "\n".join(text)
+def before_modules(group: Group) -> str:
+    """What a group begins with, in reStructuredText."""
+    if not group.start:
+        return table(group.modules)
+    return f"{table(group.modules)}\nThe examples of this part start from:\n\n{block(group.start)}"
 
 
-def sections(group: Group) -> str:
-    """The modules of a group, a section each, in Markdown."""
-    text = []
-    for part in group.modules:
-        module = importlib.import_module(part.module)
-        text += [f"### {part.module}\n", embedded("\n\n".join(about(module)))]
-        if part.start:
-            text += ["Its examples start from:\n", embedded(block(part.start))]
-        text += [embedded(directive(module, name)) for name in part.of]
-    return "\n".join(text)
+def of_module(part: Examples) -> str:
+    """A module of a group, in reStructuredText."""
+    module = importlib.import_module(part.module)
+    text = about(module)
+    if part.start:
+        text += ["Its examples start from:", block(part.start)]
+    return "\n\n".join(text + [directive(module, name) for name in part.of])
 
 
 class Api(SphinxDirective):
-    """One group of public modules."""
+    """One group of public modules, a section each."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         self.env.note_dependency(str(EXAMPLES / f"{name}.txt"))
-        group = groups()[name]  # in two steps: beside headings, other text would come last
-        return (self.parse_text_to_nodes(opening(group))
-                + self.parse_text_to_nodes(sections(group), allow_section_headings=True))
+        group = groups()[name]
+        found = self.parsed(before_modules(group))
+        for part in group.modules:
+            label = nodes.make_id(f"{name}-{part.module}")
+            title = part.module.removeprefix("leaklab.")
+            section = nodes.section("", nodes.title(title, title), ids=[label], names=[label])
+            section += self.parsed(of_module(part))
+            found.append(section)
+        return found
+
+    def parsed(self, rst: str) -> list[nodes.Node]:
+        """Docstrings are reStructuredText, and the page around them is Markdown."""
+        return self.parse_text_to_nodes(f"``````{{eval-rst}}\n{rst}\n``````\n")
 
 
 def add_example(app, what, name, thing, options, lines: list[str]) -> None:
