@@ -105,8 +105,6 @@ class EvidenceItem(Value):
     exchange
         Whether, in the experiment, another comes in where a member goes out. Then a guarantee for
         one unit more or fewer counts twice.
-
-    Raises ``ValueError`` for numbers that contradict each other.
     """
 
     id: Text
@@ -180,7 +178,7 @@ class Appetite(Value):
     priors
         Shares of true members among those asked about, for whom certainties are worked out.
     likelihood_cuts
-        Rates above the baseline from which a likelihood is 2, 3 and 4 of 4; rising ones.
+        Rates above the baseline from which a likelihood is 2, 3 and 4 of 4.
     """
 
     tolerated: Inside
