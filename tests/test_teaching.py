@@ -310,6 +310,9 @@ WRONG = {
         "rounded alone": lambda p, g, n: (n * (p - g)).round(),
         "sign": lambda p, g, n: solutions.whole_counts(p, -g, n),
         "shares": lambda p, g, n: p - g,
+        "rest to the largest counts": lambda p, g, n: (n * (p - g)).floor().index_add(
+            0, (n * (p - g)).argsort(descending=True)[:int(n - (n * (p - g)).floor().sum())],
+            torch.ones(int(n - (n * (p - g)).floor().sum()))),
         "all to one": lambda p, g, n: (n * (p - g)).floor().index_add(
             0, (n * (p - g)).argmax()[None], (n - (n * (p - g)).floor().sum())[None]),
     },
@@ -568,6 +571,8 @@ WRONG = {
         "below zero": lambda a, m, d: max(
             math.log((1 - m - d) / a), math.log((1 - a - d) / m)),
         "no logarithm": lambda a, m, d: max(0.0, (1 - m - d) / a, (1 - a - d) / m),
+        "delta one way round only": lambda a, m, d: max(
+            0.0, math.log(max(1 - m - d, 1e-9) / a), math.log((1 - a) / m)),
     },
     "switch_chance": {
         "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
@@ -638,6 +643,8 @@ WRONG = {
         "full rank or nothing": lambda p: (torch.linalg.matrix_rank(p) == p.shape[1]).repeat(
             p.shape[1]),
         "alone once": lambda p: (p[p.sum(1) == 1] > 0).any(0),
+        "nothing added by others": lambda p: (
+            torch.linalg.pinv(p) @ p - torch.eye(p.shape[1])).amax(1) < 1e-4,
         "not every time": lambda p: (1 - p).any(0),
         "a column of its own": lambda p: torch.stack(
             [(p[:, k] == p.T).all(1).sum() == 1 for k in range(p.shape[1])]),
@@ -698,6 +705,8 @@ WRONG = {
         "quantiles added": lambda n, r, a, p: math.floor(
             (Normal.isf(a) + Normal.isf(p)) ** 2 * n * (n + r) / r),
         "exact reference": lambda n, r, a, p: solutions.most_snps(n, 1e15, a, p),
+        "a distance below zero": lambda n, r, a, p: math.floor(
+            (Normal.isf(a) - Normal.isf(p)) ** 2 * n * (n + r) / r),
     },
     "accused_share": {
         "between two strangers": lambda s, o, a: float(

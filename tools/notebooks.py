@@ -72,8 +72,9 @@ def orphans(texts: Sequence[Path], root: Path) -> list[str]:
     """Findings for notebooks that no text stands behind."""
     known = {text.parents[1] / f"{text.stem}.ipynb" for text in texts}
     folders = (root / "notebooks", root / "notebooks/projects")
-    return [f"{path.relative_to(root).as_posix()}: has no text text/{path.stem}.md beside it"
-            for folder in folders for path in sorted(folder.glob("*.ipynb")) if path not in known]
+    names = [(folder.relative_to(root).as_posix(), path.stem) for folder in folders
+             for path in sorted(folder.glob("*.ipynb")) if path not in known]
+    return [f"{folder}/{stem}.ipynb: has no text {folder}/text/{stem}.md" for folder, stem in names]
 
 
 def out_of_step(lab: Lab, key: str) -> str | None:

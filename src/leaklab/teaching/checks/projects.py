@@ -43,7 +43,7 @@ def unusualness(attempt: Callable) -> None:
              "The public means are 1 and 2; three deviations in one of two columns."),
         Case((tensor([[0.0, 4.0], [2.0, 4.0]]), public), tensor([1.0, 1.0]),
              "A deviation below counts like one above; divide by n in the deviation."),
-        Case((tensor([[5.0], [8.0], [2.0]]), tensor([[4.0], [6.0]])), tensor([0.0, 3.0, 3.0]),
+        Case((tensor([[5.5], [8.0], [2.0]]), tensor([[4.0], [6.0]])), tensor([0.5, 3.0, 3.0]),
              "Mean and deviation are those of the public records, not of these."),
     ])
 
@@ -92,6 +92,7 @@ def most_snps(attempt: Callable) -> None:
         Case((1000, 1e12, 0.01, 0.5), 5411, "At half the members d' is 2.326. Round down."),
         Case((100, 100, 0.01, 0.9), 2603, "For more than a half the second quantile is added."),
         Case((100, 100, 0.05, 0.05), 0, "As many members as strangers: that is no signal at all."),
+        Case((100, 100, 0.05, 0.01), 0, "Fewer than strangers: not even with one SNP."),
     ])
 
 
