@@ -100,8 +100,11 @@ def read_labels(case: Case) -> Outcome:
         guess = labels.sign_rule(case.subject, case.view, bias=bias).guess
         said = torch.bincount(guess, minlength=classes)
     else:
+        known_inputs = case.public.inputs[:AUXILIARY]
+        if not _answers(case.subject, case.view.after, known_inputs).isfinite().all():
+            raise ValueError("the model after the round answers NaN in eval mode")
         said = labels.label_counts(case.subject, case.view, batch_size=n, bias=bias,
-                                   auxiliary=case.public.inputs[:AUXILIARY]).guess
+                                   auxiliary=known_inputs).guess
     usual = torch.bincount(known, minlength=classes).double()
     blind = labels.largest_remainder(usual / usual.sum(), n)
     return Outcome(_overlap(said, truth), _blind_overlap(case, blind, n), {})
@@ -187,7 +190,7 @@ def tell_members(case: Case) -> Outcome:
     members = case.truth
     n = min(len(members), len(case.public))
     if n < FEWEST_MEMBERS:
-        raise ValueError(f"{n} records trained the model and {FEWEST_MEMBERS} are needed")
+        raise ValueError(f"fewer than {FEWEST_MEMBERS} records trained the model")
     asked = torch.cat([members.inputs[:n], case.public.inputs[:n]])
     targets = torch.cat([members.targets[:n], case.public.targets[:n]])
     inside = torch.arange(2 * n, device=asked.device) < n
