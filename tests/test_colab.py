@@ -28,6 +28,7 @@ from labs import MODULES, Address, setup_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 LABS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+DAILY = ("01_federated_averaging", "16_differential_privacy")  # without extras, and with
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "IPYTHONDIR")
 BARE = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {"COLAB_RELEASE_TAG": "test"}
 
@@ -146,7 +147,9 @@ def write_wheel(path: Path, version: str, *requirements: str) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-@pytest.mark.parametrize("lab", LABS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("lab", [
+    pytest.param(lab, id=lab.stem, marks=[pytest.mark.colab] if lab.stem not in DAILY else [])
+    for lab in LABS])
 def test_a_lab_runs_where_only_its_setup_cell_installs_leaklab(
     python, colab, wheel, lab, tmp_path, monkeypatch
 ):
