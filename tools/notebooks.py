@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from run_lab import Kernels
 
 ROOT = Path(__file__).resolve().parent.parent
+PARSING = threading.Lock()  # Python 3.11 fails now and then where two threads parse at once
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
@@ -159,15 +161,18 @@ def build(text: Path, kernels: Kernels, root: Path, force: bool) -> list[str]:
     Returns what was wrong, one finding an entry.
     """
     try:
-        lab = read_lab(text, root)
-        key = lab_key(lab, root)
+        with PARSING:
+            lab = read_lab(text, root)
+            key = lab_key(lab, root)
+            current = not force and out_of_step(lab, key) is None
+            kept = None if force or current else with_kept_outputs(lab, key, root)
     except ValueError as error:
         return [str(error).removeprefix(f"{text.name}: ")]
-    if not force and out_of_step(lab, key) is None:
+    if current:
         print(f"{lab.name}: up to date")
         return []
-    if not force and (notebook := with_kept_outputs(lab, key, root)):
-        write_atomically(lab.notebook, nbformat.writes(notebook) + "\n")
+    if kept:
+        write_atomically(lab.notebook, nbformat.writes(kept) + "\n")
         print(f"{lab.name}: new words, same outputs")
         return []
     print(f"{lab.name}: running", flush=True)
