@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Entry point; returns 0, or 1 where something is not fit to be published."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repository", required=True, help="https://github.com/OWNER/NAME")
-    parser.add_argument("--tag", help="default: v and the version of pyproject.toml")
+    parser.add_argument("--tag", default="", help="default: v and the version of pyproject.toml")
     parser.add_argument("--book", default="", help="address of the book (default: GitHub Pages)")
     given = parser.parse_args(argv)
     version, out = version_of(root), root / "_build/published"
