@@ -224,7 +224,8 @@ def test_setup_fails_where_the_release_lacks_the_wheel_and_an_upload_goes_first(
     python, colab, wheel, tmp_path
 ):
     with release(wheel, tmp_path / "server") as address:
-        gone = Address("https://github.com/example/fork", "colab-v1", "", address.replace("v1", "v2"))
+        gone = Address("https://github.com/example/fork", "colab-v1", "",
+                       address.replace("v1", "v2"))
         assert run_setup(python, tmp_path, colab, address=gone).returncode == 1
         assert not there(python, "leaklab")
         shutil.copy(wheel, tmp_path)
