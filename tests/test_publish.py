@@ -167,6 +167,10 @@ def test_a_notebook_that_was_not_run_again_is_not_published(published, tmp_path)
         publish.readdress(copy)
 
 
+def test_the_citation_names_the_version_of_the_package():
+    assert str(yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]) == VERSION
+
+
 @pytest.mark.parametrize(("name", "address"), [
     ("Example/fork", "https://example.github.io/fork"),
     ("Example/example.github.io", "https://example.github.io"),
