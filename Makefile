@@ -26,7 +26,7 @@ book: $(STAMP) ## build the HTML book and print the path to open
 pdf: $(STAMP) ## print the book to one PDF with Chromium and print its path
 	@$(BIN)/python tools/pdf.py
 
-test: $(STAMP) ## run every check but deployments: style, notebooks in step, unit tests, labs, book in a browser
+test: $(STAMP) ## run every check but deployments and Colab: style, notebooks in step, unit tests, labs, book in a browser
 	$(BIN)/ruff check .
 	$(BIN)/python tools/notebooks.py --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q -ra
