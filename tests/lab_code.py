@@ -119,6 +119,22 @@ def exercises_are_complete(notebook: NotebookNode) -> Complaints:
     return found
 
 
+def exercises_say_how_hard_they_are_and_give_a_hint(notebook: NotebookNode) -> Complaints:
+    """Each begins "Level: easy, 5 minutes. Why: it ..." and has a folded hint of a sentence."""
+    found = []
+    for title, cells in sections(notebook).items():
+        if not title.startswith("Exercise"):
+            continue
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        if not re.search(r"^Level: (easy|medium|hard), \d+ minutes\. Why: \S", prose, re.MULTILINE):
+            found.append(f"{title!r}: expected 'Level: easy, 5 minutes. Why: ...', with easy, "
+                         "medium or hard")
+        hint = re.search(r"<summary>Hint</summary>(.*?)</details>", prose, re.DOTALL)
+        if not hint or len(hint[1].split()) < 4:
+            found.append(f"{title!r}: no folded hint of at least four words")
+    return found
+
+
 def _is_stub(node: ast.AST) -> bool:
     if not isinstance(node, ast.FunctionDef):
         return False
@@ -147,6 +163,6 @@ def no_show_and_no_semicolon(notebook: NotebookNode) -> Complaints:
 CODE_RULES = (
     settings_stand_in_one_cell, threat_model_before_the_first_attack, evidence_is_checked,
     evidence_is_what_the_front_matter_names, data_sources_are_named, a_control_fails_as_asserted,
-    exercises_are_complete, random_numbers_are_seeded, figures_have_a_size,
-    no_show_and_no_semicolon,
+    exercises_are_complete, exercises_say_how_hard_they_are_and_give_a_hint,
+    random_numbers_are_seeded, figures_have_a_size, no_show_and_no_semicolon,
 )

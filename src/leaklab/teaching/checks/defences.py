@@ -107,4 +107,5 @@ def cheapest_that_holds(attempt: Callable) -> None:
              "The second is the most accurate, and leaves more than promised."),
         Case(([inf, 2.0], [0.9, 0.8], 1.0), -1, "Nothing holds: say so with -1."),
         Case(([1.0], [0.5], 1.0), 0, "As much as promised still holds."),
+        Case(([0.1, 0.4], [0.9, 0.8], 0.5), 0, "Of those that hold, accuracy alone decides."),
     ])

@@ -58,6 +58,8 @@ def cosine_distance(attempt: Callable) -> None:
         Case((along, [-2 * t for t in along]), tensor(2.0), "The other way is 2, however long."),
         Case((along, [tensor([3.0]), tensor([0.0, 0.0])]), tensor(0.4),
              "The dot product is 9, the norms are 5 and 3."),
+        Case(([tensor([3.0], requires_grad=True)], [tensor([-1.0])]),
+             tensor(2.0, requires_grad=True), "A search follows the gradient of this distance."),
     ])
 
 
@@ -72,6 +74,8 @@ def total_variation(attempt: Callable) -> None:
              "Take the mean over pixels, not the sum."),
         Case((tensor([[0.0, -4.0, -4.0], [-3.0, 0.0, 0.0]]),), tensor(4.5),
              "Squares under the root: 5 at the first pixel, 4 at the second."),
+        Case((tensor([[0.0, 0.0], [2.0, 0.0]], requires_grad=True),),
+             tensor(2.0, requires_grad=True), "A search follows the gradient of this roughness."),
     ])
 
 
@@ -94,6 +98,7 @@ def independent_numbers(attempt: Callable) -> None:
         Case((4, 2, 100), 1 * (1 + 100 - 1),
              "Each column sums to zero: with two classes one row gives the other."),
         Case((50, 20, 12), 12 * (19 + 12 - 12), "No rank exceeds the number of features."),
+        Case((15, 20, 12), 12 * (19 + 12 - 12), "Records, classes less one, features: the least."),
     ])
 
 
@@ -106,6 +111,7 @@ def leak_shown(attempt: Callable) -> None:
         Case(((-1.0, 4.0), (0.0, 0.2), 200), False,
              "Both intervals hold what needs no update."),
         Case(((-1.0, 0.0), (0.05, 0.3), 10), False, "Of ten, chance finds a tenth."),
+        Case(((0.0, 4.0), (0.25, 0.5), 4), False, "To touch what needs no update is not enough."),
     ])
 
 
@@ -158,6 +164,8 @@ def neighbours(attempt: Callable) -> None:
              "The upper bin is empty, so the lower row is its record times its slope."),
         Case((tensor([[0.5, 1.0], [0.5, 1.0]]), tensor([0.5, 0.5])), tensor([[1.0, 2.0]]),
              "Both neurons see the same record: it lies above both thresholds."),
+        Case((tensor([[3.0, -2.0], [1.0, 2.0]]), tensor([1.0, -1.0])),
+             tensor([[1.0, -2.0], [-1.0, -2.0]]), "Records may have entries below zero."),
     ])
 
 
