@@ -159,6 +159,7 @@ BAD = {
     "exercises_say_how_hard_they_are_and_give_a_hint": [
         replaced("Level: easy", "Level: fun"), replaced(", 5 minutes", ""), replaced("Why: ", ""),
         replaced("<summary>Hint", "<summary>More"), replaced("Add it to itself.", "Easy.")],
+    "solutions_use_what_the_lab_has": [replaced("```python\n", "```python\nmath.sqrt(2)\n")],
     "only_the_title_carries_a_number": [replaced("## Average", "## 1. Average"),
                                         replaced("# Lab 7: average", "# Average"),
                                   replaced("## Exercise: double", "## Exercise 1: double")],
