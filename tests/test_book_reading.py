@@ -5,15 +5,21 @@ where an exercise cannot be filled in, the page says where it can be.
 """
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import Page, expect
 
-import book as book_tool
-import browser
-
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "book/_ext"))
+
+import bookkit  # noqa: E402
+
+import book as book_tool  # noqa: E402
+import browser  # noqa: E402
+
 CHAPTERS = ("01_federated_averaging", "02_what_crosses_the_wire", "03_exact_leakage")
 pytestmark = pytest.mark.skipif(
     browser.find_chromium() is None,
@@ -132,3 +138,13 @@ def test_every_lab_has_such_a_note_and_no_other_page(opened):
     for page in browser.pages(folder):
         notes = (folder / page).read_text(encoding="utf-8").count('class="to-run"')
         assert notes == bool(re.match(r"notebooks/\d\d_", page)), page
+
+
+@pytest.mark.parametrize(("address", "colab"), [("", False), ("https://a.example/x", True)])
+def test_the_note_names_colab_where_the_page_has_its_button(address, colab):
+    app = SimpleNamespace(config=SimpleNamespace(html_theme_options={"repository_url": address}))
+    context = {"body": "<h1>Lab 3</h1><h1>b</h1>", "pathto": lambda name: f"../{name}.html"}
+    bookkit.say_how_to_run(app, "notebooks/03_exact_leakage", "page.html", context, None)
+    assert context["body"].count("make lab NB=03") == 1
+    assert 'href="../book/how_to_use.html#do-the-exercises"' in context["body"]
+    assert ("on Colab with the rocket" in context["body"]) == colab
