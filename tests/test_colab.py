@@ -27,7 +27,8 @@ from packaging.requirements import Requirement
 from labs import MODULES, Address, setup_cell
 
 ROOT = Path(__file__).resolve().parent.parent
-LABS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LABS = [path for folder in ("notebooks", "notebooks/projects")  # labs, and starters of projects
+        for path in sorted((ROOT / folder).glob("*.ipynb"))]
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "IPYTHONDIR")
 BARE = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {"COLAB_RELEASE_TAG": "test"}
 

@@ -30,8 +30,7 @@ FORMS = {
     "arrays": lambda v: as_tensor(v).detach().numpy(),
     "lists and numbers": lambda v: as_tensor(v).tolist(),
     "tuples": lambda v: tuple(as_tensor(v).tolist()) if as_tensor(v).dim() else v,
-    "double precision": lambda v: as_tensor(v).double(),
-    "floats for whole numbers": lambda v: as_tensor(v).double(),
+    "double precision, whole numbers too": lambda v: as_tensor(v).double(),
     "rounded to single precision": lambda v: (
         v if isinstance(v, int) else as_tensor(v).float().double()),
 }
@@ -79,9 +78,9 @@ def test_no_single_case_can_be_answered_by_rote(name):
 def test_every_exercise_has_two_plausible_mistakes_and_every_case_a_hint(name, monkeypatch):
     assert len(WRONG[name]) >= 2
     cases = []
-    module = __import__(getattr(checks, name).__module__, fromlist=["run_cases"])
-    monkeypatch.setattr(module, "run_cases", lambda attempt, given: cases.extend(given))
-    getattr(checks, name)(getattr(solutions, name))
+    check = getattr(checks, name)
+    monkeypatch.setitem(check.__globals__, "run_cases", lambda attempt, given: cases.extend(given))
+    check(getattr(solutions, name))
     assert cases and all(len(case.hint.split()) >= 3 for case in cases)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from scipy.stats import norm as Normal
+from scipy.stats import t as Student
 
 from browser import FLAGS, find_chromium
 from leaklab.federation import Hospital
@@ -240,6 +241,12 @@ def added_in_place(states, num_examples):
     return total
 
 
+def interval(values, quantile):
+    """Mean and ends, so many standard errors away."""
+    mean, half = np.mean(values), quantile * np.std(values, ddof=1) / len(values) ** 0.5
+    return [float(mean), float(mean - half), float(mean + half)]
+
+
 WRONG = {
     "fedprox_gradient": {
         "pulled away": lambda g, w, w0, mu: g - mu * (w - w0),
@@ -303,6 +310,9 @@ WRONG = {
         "rounded alone": lambda p, g, n: (n * (p - g)).round(),
         "sign": lambda p, g, n: solutions.whole_counts(p, -g, n),
         "shares": lambda p, g, n: p - g,
+        "rest to the largest counts": lambda p, g, n: (n * (p - g)).floor().index_add(
+            0, (n * (p - g)).argsort(descending=True)[:int(n - (n * (p - g)).floor().sum())],
+            torch.ones(int(n - (n * (p - g)).floor().sum()))),
         "all to one": lambda p, g, n: (n * (p - g)).floor().index_add(
             0, (n * (p - g)).argmax()[None], (n - (n * (p - g)).floor().sum())[None]),
     },
@@ -561,6 +571,8 @@ WRONG = {
         "below zero": lambda a, m, d: max(
             math.log((1 - m - d) / a), math.log((1 - a - d) / m)),
         "no logarithm": lambda a, m, d: max(0.0, (1 - m - d) / a, (1 - a - d) / m),
+        "delta one way round only": lambda a, m, d: max(
+            0.0, math.log(max(1 - m - d, 1e-9) / a), math.log((1 - a) / m)),
     },
     "switch_chance": {
         "centimorgans for morgans": lambda d, k: 1 - math.exp(-40_000 * d / k),
@@ -631,9 +643,106 @@ WRONG = {
         "full rank or nothing": lambda p: (torch.linalg.matrix_rank(p) == p.shape[1]).repeat(
             p.shape[1]),
         "alone once": lambda p: (p[p.sum(1) == 1] > 0).any(0),
+        "nothing added by others": lambda p: (
+            torch.linalg.pinv(p) @ p - torch.eye(p.shape[1])).amax(1) < 1e-4,
         "not every time": lambda p: (1 - p).any(0),
         "a column of its own": lambda p: torch.stack(
             [(p[:, k] == p.T).all(1).sum() == 1 for k in range(p.shape[1])]),
+    },
+    "gain_interval": {
+        "normal, not t": lambda a, b: interval(np.subtract(a, b), 1.959964),
+        "two intervals": lambda a, b: [interval(a, 4.302653)[k] - interval(b, 4.302653)[k]
+                                       for k in range(3)],
+        "deviation, not error": lambda a, b: interval(
+            np.subtract(a, b), 4.302653 * len(a) ** 0.5),
+        "divided by n": lambda a, b: [np.subtract(a, b).mean() + sign * Student.ppf(
+            0.975, len(a) - 1) * np.subtract(a, b).std() / len(a) ** 0.5 for sign in (0, -1, 1)],
+    },
+    "commoner_share": {
+        "of class 1": lambda y: float((y == 1).double().mean()),
+        "a half": lambda y: 0.5,
+        "two classes": lambda y: max(float(y.double().mean()), 1 - float(y.double().mean())),
+        "a count": lambda y: int(y.bincount().max()),
+    },
+    "unusualness": {
+        "own mean": lambda x, p: ((x - x.mean(0)) / p.std(0, correction=0)).square().mean(1).sqrt(),
+        "divided by n - 1": lambda x, p: ((x - p.mean(0)) / p.std(0)).square().mean(1).sqrt(),
+        "largest column": lambda x, p: ((x - p.mean(0)) / p.std(0, correction=0)).abs().amax(1),
+        "signs cancel": lambda x, p: ((x - p.mean(0)) / p.std(0, correction=0)).mean(1).abs(),
+        "not scaled": lambda x, p: (x - p.mean(0)).square().mean(1).sqrt(),
+        "sum": lambda x, p: ((x - p.mean(0)) / p.std(0, correction=0)).norm(dim=1),
+    },
+    "read_rate": {
+        "draws": lambda who, read: float(read.double().mean()),
+        "read at least once": lambda who, read: float(np.mean(
+            [bool(read[who == k].any()) for k in who.unique()])),
+        "always read": lambda who, read: float(np.mean(
+            [bool(read[who == k].all()) for k in who.unique()])),
+        "last draw": lambda who, read: float(np.mean(
+            [bool(read[who == k][-1]) for k in who.unique()])),
+    },
+    "exposure": {
+        "ties count": lambda a, b: float((a[:, None] >= b).double().mean()),
+        "ties do not": lambda a, b: float((a[:, None] > b).double().mean()),
+        "one threshold": lambda a, b: max(float(((a >= t).double().mean()
+                                                 + (b < t).double().mean()) / 2) for t in a),
+        "model by model": lambda a, b: float((a[:len(b)] > b[:len(a)]).double().mean()),
+        "difference of means": lambda a, b: float(a.mean() - b.mean()),
+    },
+    "foretold_share": {
+        "of all": lambda f, e, k: solutions.foretold_share(f, e, k) * k / len(f),
+        "mean exposure": lambda f, e, k: float(e[f.topk(k).indices].mean()),
+        "in the same order": lambda f, e, k: float(
+            (f.topk(k).indices == e.topk(k).indices).double().mean()),
+        "largest size": lambda f, e, k: solutions.foretold_share(f.abs(), e, k),
+        "lowest": lambda f, e, k: solutions.foretold_share(-f, e, k),
+    },
+    "most_snps": {
+        "rounded up": lambda n, r, a, p: solutions.most_snps(n, r, a, p) + 1,
+        "not squared": lambda n, r, a, p: math.floor(
+            (Normal.isf(a) - Normal.isf(p)) * n * (n + r) / r),
+        "half the members": lambda n, r, a, p: solutions.most_snps(n, r, a, 0.5),
+        "quantiles added": lambda n, r, a, p: math.floor(
+            (Normal.isf(a) + Normal.isf(p)) ** 2 * n * (n + r) / r),
+        "exact reference": lambda n, r, a, p: solutions.most_snps(n, 1e15, a, p),
+        "a distance below zero": lambda n, r, a, p: math.floor(
+            (Normal.isf(a) - Normal.isf(p)) ** 2 * n * (n + r) / r),
+    },
+    "accused_share": {
+        "between two strangers": lambda s, o, a: float(
+            (s > o.quantile(1 - a)).double().mean()),
+        "from the threshold on": lambda s, o, a: float(
+            (s >= o.sort(descending=True).values[math.floor(a * len(o))]).double().mean()),
+        "own quantile": lambda s, o, a: float((s > s.quantile(1 - a)).double().mean()),
+        "rounded up": lambda s, o, a: float(
+            (s > o.sort(descending=True).values[math.ceil(a * len(o))]).double().mean()),
+    },
+    "read_share": {
+        "entries": lambda g, t, d: float(((g - t).abs() <= d / 2).double().mean()),
+        "a whole digit": lambda g, t, d: float(((g - t).abs() <= d).all(1).double().mean()),
+        "one digit for all": lambda g, t, d: float(
+            ((g - t).abs() <= d[0] / 2).all(1).double().mean()),
+        "not below": lambda g, t, d: float(((g - t) <= d / 2).all(1).double().mean()),
+        "any entry": lambda g, t, d: float(((g - t).abs() <= d / 2).any(1).double().mean()),
+    },
+    "named_share": {
+        "pairs": lambda own, others: float((own[:, None] > others).double().mean()),
+        "ties count": lambda own, others: float((own[:, None] >= others).all(1).double().mean()),
+        "above the mean": lambda own, others: float((own > others.mean(1)).double().mean()),
+        "all rounds together": lambda own, others: float((own > others.max()).double().mean()),
+    },
+    "still_possible": {
+        "the estimate": lambda k, n, level: k / n,
+        "two-sided": lambda k, n, level: solutions.still_possible(k, n, (1 + level) / 2),
+        "zero hits only": lambda k, n, level: 1 - (1 - level) ** (1 / n),
+        "below instead": lambda k, n, level: solutions.still_possible(k, n, 1 - level),
+        "rule of three": lambda k, n, level: min(1.0, (k + 3) / n),
+    },
+    "accusations": {
+        "without the prior": lambda n, prior, tpr, fpr: [n * tpr, n * fpr],
+        "false alarms of all": lambda n, prior, tpr, fpr: [n * prior * tpr, n * fpr],
+        "the other way round": lambda n, prior, tpr, fpr: [n * (1 - prior) * fpr, n * prior * tpr],
+        "shares": lambda n, prior, tpr, fpr: [prior * tpr, (1 - prior) * fpr],
     },
 }
 

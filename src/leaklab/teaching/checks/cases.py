@@ -63,7 +63,8 @@ def _difference(answer: object, expected: object) -> str | None:
     except (TypeError, ValueError, RuntimeError):
         return f"{type(answer).__name__} given, which is neither a number nor a tensor of them"
     if found.shape != true.shape:
-        return f"shape {tuple(found.shape)} given, shape {tuple(true.shape)} expected"
+        wanted = f"shape {tuple(true.shape)}" if true.dim() else "a single number"
+        return f"shape {tuple(found.shape)} given, {wanted} expected"
     tolerance = TOLERANCE if true.is_floating_point() else 0.0
     if not torch.allclose(found.double(), true.double(), rtol=tolerance, atol=tolerance):
         return "the values differ"

@@ -43,7 +43,7 @@ def above_strangers(attempt: Callable) -> None:
         Case((tensor(-1.0), outside), tensor(-3.0),
              "Less sure than models that never saw it: no sign of a member."),
         Case((tensor(2.0), tensor([0.0, 4.0, 2.0, 2.0])), tensor(0.0), "At the mean it is 0."),
-        Case((tensor(9.0), tensor([3.0, 7.0])), tensor(2.0), "Divide the deviation by n."),
+        Case((tensor(8.0), tensor([3.0, 7.0])), tensor(1.5), "Divide the deviation by n."),
     ])
 
 
