@@ -6,6 +6,7 @@ A rule answers with sentences that name the cell and say what was expected; none
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Iterator
 
@@ -135,6 +136,32 @@ def exercises_say_how_hard_they_are_and_give_a_hint(notebook: NotebookNode) -> C
     return found
 
 
+def solutions_use_what_the_lab_has(notebook: NotebookNode) -> Complaints:
+    """A folded solution, pasted over its stub, finds every name: imported, set, or its own."""
+    known = {*dir(builtins), *(name for _, tree in trees(notebook) for name in _bound(tree))}
+    found = []
+    for number, cell in numbered(notebook, "markdown"):
+        for source in re.findall(r"^```python\n(.*?)^```", cell.source, re.DOTALL | re.MULTILINE):
+            tree = ast.parse(source)
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            found += [f"cell {number}: the lab has no {name!r} for this solution"
+                      for name in sorted(used - known - set(_bound(tree)))]
+    return found
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    """Names that code gives a value: imports, assignments, arguments, functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            yield (node.asname or node.name).split(".")[0]
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
 def _is_stub(node: ast.AST) -> bool:
     if not isinstance(node, ast.FunctionDef):
         return False
@@ -164,5 +191,6 @@ CODE_RULES = (
     settings_stand_in_one_cell, threat_model_before_the_first_attack, evidence_is_checked,
     evidence_is_what_the_front_matter_names, data_sources_are_named, a_control_fails_as_asserted,
     exercises_are_complete, exercises_say_how_hard_they_are_and_give_a_hint,
-    random_numbers_are_seeded, figures_have_a_size, no_show_and_no_semicolon,
+    solutions_use_what_the_lab_has, random_numbers_are_seeded, figures_have_a_size,
+    no_show_and_no_semicolon,
 )

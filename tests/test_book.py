@@ -255,6 +255,14 @@ def test_the_chapters_that_are_ready_are_named_and_counted():
     assert tables.ready(PLAN[1:]) == "**Ready now (0 of 1 chapters):** none yet."
 
 
+def test_a_complete_plan_marks_no_chapter():
+    assert "Ready so far: 1 One thing, 2 B &amp; C." in chapter_map.draw(PLAN)
+    assert ">planned</text>" in chapter_map.draw(PLAN)
+    assert tables.ready(PLAN[:1]).startswith("**All chapters, each with its lab:** [chapter 1,")
+    picture = chapter_map.draw(PLAN[:1])
+    assert "Chapters: 1 One thing, 2 B &amp; C." in picture and ">ready</text>" not in picture
+
+
 def test_the_first_page_leads_to_every_chapter_and_lab_that_is_ready(html):
     page = (html / "book/index.html").read_text(encoding="utf-8")
     article = page.partition("<article")[2].partition("</article>")[0]

@@ -5,7 +5,8 @@
 
 The texts in notebooks/text/, and in notebooks/projects/text/ the starters of the projects
 (p1, p2, ...), are the source; a notebook is written only when its lab ran to the end
-without an error or a warning, so an interrupted or failing run leaves the old one as it was.
+without an error or a warning, so an interrupted or failing run leaves the old one as it was. Where
+nothing that runs has changed, only words or the setup cell, the stored outputs are kept.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = ("notebooks/text/[0-9][0-9]_*.md", "notebooks/projects/text/p[0-9]_*.md")
+PARSING = threading.Lock()  # Python 3.11 fails now and then where two threads parse at once
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
@@ -103,6 +107,27 @@ def out_of_step(lab: Lab, key: str) -> str | None:
     return None if sources.get("key") == key else "inputs changed since it was run"
 
 
+def with_kept_outputs(lab: Lab, key: str, root: Path) -> nbformat.NotebookNode | None:
+    """The notebook of ``lab`` with the stored outputs, where a run would give them again.
+
+    ``None`` unless the stored notebook is in step with all but its cells, and its code cells, the
+    setup cell apart, are those of the lab in the same order.
+    """
+    stored = read_stored(lab.notebook)
+    if stored is None:
+        return None
+    before = replace(lab, cells=tuple(stored.cells))
+    if out_of_step(before, lab_key(before, root)) is not None:
+        return None
+    notebook = to_notebook(lab, key)
+    new, old = _code_cells(notebook), _code_cells(stored)
+    if [_runs(cell) for cell in new] != [_runs(cell) for cell in old]:
+        return None
+    for cell, kept in zip(new, old, strict=True):
+        cell.outputs, cell.execution_count = kept.outputs, kept.execution_count
+    return notebook
+
+
 def read_stored(path: Path) -> nbformat.NotebookNode | None:
     """The stored notebook, or ``None`` where there is none or it cannot be read."""
     try:
@@ -141,12 +166,19 @@ def build(text: Path, kernels: Kernels, root: Path, force: bool) -> list[str]:
     Returns what was wrong, one finding an entry.
     """
     try:
-        lab = read_lab(text, root)
-        key = lab_key(lab, root)
+        with PARSING:
+            lab = read_lab(text, root)
+            key = lab_key(lab, root)
+            current = not force and out_of_step(lab, key) is None
+            kept = None if force or current else with_kept_outputs(lab, key, root)
     except ValueError as error:
         return [str(error).removeprefix(f"{text.name}: ")]
-    if not force and out_of_step(lab, key) is None:
+    if current:
         print(f"{lab.name}: up to date")
+        return []
+    if kept:
+        write_atomically(lab.notebook, nbformat.writes(kept) + "\n")
+        print(f"{lab.name}: new words, same outputs")
         return []
     print(f"{lab.name}: running", flush=True)
     started = time.monotonic()
@@ -170,6 +202,15 @@ def write_atomically(path: Path, content: str) -> None:
 
 def _inputs(cell: nbformat.NotebookNode) -> tuple:
     return cell.id, cell.cell_type, cell.source, cell.metadata
+
+
+def _code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _runs(cell: nbformat.NotebookNode) -> tuple:
+    """What a cell adds to the outputs; the setup cell does nothing where leaklab is installed."""
+    return () if "setup" in cell.metadata.get("tags", []) else (cell.source, cell.metadata)
 
 
 if __name__ == "__main__":

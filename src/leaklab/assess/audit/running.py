@@ -184,8 +184,8 @@ class _Bench:
         try:
             done = one_round(self.subject, records, training, self.seed + trial, loss=self.loss)
         except (RuntimeError, ValueError) as error:
-            return {}, _Refusal(INAPPLICABLE, f"the model does not train on {size} records at once "
-                                              f"in {training.mode} mode: {_short(error)}")
+            return {}, _Refusal(INAPPLICABLE, f"the model does not train on {counted(size)} at "
+                                              f"once in {training.mode} mode ({_short(error)})")
         if not all(torch.isfinite(t).all() for t in done.after.values()):
             return {}, _Refusal(FAILED, "the round ended in NaN or infinite weights; lower the "
                                         "learning rate or look at the loss")
@@ -257,8 +257,13 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     return low, proportion_interval(max(0, ceil(total - 1e-9)), n)[1]
 
 
+def counted(records: int) -> str:
+    """The number in words that agree with it."""
+    return f"{records} record" + "s" * (records != 1)
+
+
 def _picture(attack: Attack, artefact: str, size: int, outcome: Outcome) -> Picture:
-    title = f"{attack.name}, {artefact}, {size} record{'s' * (size > 1)} a hospital"
+    title = f"{attack.name}, {artefact}, {counted(size)} a hospital"
     return Picture(title, *(images[:8].detach().cpu() for images in outcome.picture))
 
 
