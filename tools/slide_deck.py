@@ -9,7 +9,6 @@ these, an exercise or a thing to try gives no slide of its own.
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -260,12 +259,14 @@ def endings(lab: Tag) -> list[Slide]:
 
 
 def exercises(tasks: list[Tag]) -> Slide:
-    """What students do in the lab, with level and minutes."""
+    """What students do in the lab: level, minutes, and why."""
     said = []
     for task in tasks:
-        level = re.match(r"Level: ([^.]+)\.", task.p.get_text())
-        name = capital(heading(task).removeprefix("Exercise: "))
-        said.append(f"{html.escape(name)} <small>{html.escape(level[1] if level else '')}</small>")
+        name = html.escape(capital(heading(task).removeprefix("Exercise: ")))
+        level, *rest = pages.sentences(pages.inner(task.p))
+        why = next((text for text in rest if text.startswith("Why: ")), "")
+        said.append(f"{name} <small>{level.removeprefix('Level: ').rstrip('.')}</small>"
+                    f"<br><small>{why}</small>")
     return Slide("exercises", "Now you", bullets(said), notes([task.p for task in tasks]))
 
 

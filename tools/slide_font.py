@@ -31,7 +31,7 @@ def source() -> Path:
 
 
 def rule(text: str) -> str:
-    """A rule of a style sheet that holds the font, named "slide math", for the letters of ``text``."""
+    """A rule for a style sheet: the font "slide math", with the characters of ``text``."""
     font = TTFont(source(), recalcTimestamp=False)
     options = subset.Options(layout_features=["*"], notdef_outline=True)
     cutter = subset.Subsetter(options)

@@ -10,6 +10,7 @@ import base64
 import mimetypes
 import re
 import struct
+import textwrap
 from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -23,11 +24,14 @@ BOOKKEEPING = re.compile(r"repeats its recorded run")
 DIALECT = ((re.compile(r"\\arg(?![a-z])"), r"\\operatorname{arg}"),
            (re.compile(r"\\(?:begin|end)\{split\}(?=\s*(?:\\begin|$))"), ""),
            (re.compile(r"\{aligned\}"), "{split}"),
+           (re.compile(r"\\([lr])Vert(?![a-z])"), r"\\big\1\\|"),
            (re.compile(r"\\[bB]igg?l(?![a-z])"), r"\\left"),
            (re.compile(r"\\[bB]igg?r(?![a-z])"), r"\\right"))
 TAG = re.compile(r"<(/?)(\w+)[^>]*?(/?)>")
 END = re.compile(r"(?<=[.!?])((?:</[\w]+>|[”’\"')\]])*)\s+(?=(?:<[^>]+>|[“‘\"'(\[])*[^\sa-z)])")
 SHORTENED = re.compile(r"(?:\bet al|\be\.g|\bi\.e|\bcf|\bvs|\bNo|\bFig|\bDr|\bpp?|\b[A-Z])\.$")
+COLUMNS = 80
+"""The longest printed line on a slide, in characters."""
 VOID = {"br", "img", "hr", "input", "mspace", "wbr"}
 
 
@@ -67,15 +71,17 @@ def set_formula(element: Tag) -> None:
     for theirs, ours in DIALECT:
         tex = theirs.sub(ours, tex.strip())
     shown = "block" if element.name == "div" else "inline"
-    if shown == "block":
+    if shown == "block":  # limits stand below, as the book sets them
         tex = re.sub(r"\\(min|max|sup|inf)_", r"\\\1\\limits_", tex)
     drawn = BeautifulSoup(convert(tex, display=shown), "html.parser")
+    for name in drawn.find_all("mo", string=re.compile(r"^[a-z]{2,}$")):
+        name.attrs |= {"lspace": "0.17em", "rspace": "0.17em"}
     element.clear()
     element.append(drawn)
     if element.name == "span":
         element.unwrap()
         return
-    element.attrs = {"class": ["equation"]}
+    element.attrs = {"class": ["equation"], "tabindex": "0"}  # on a phone it may have to scroll
     if label:
         element.append(BeautifulSoup(f'<span class="eqno">{label}</span>', "html.parser"))
 
@@ -150,10 +156,15 @@ def last(text: str, most: int = 240) -> str:
 
 
 def printed(cell: Tag) -> list[str]:
-    """The lines that a cell of a lab printed, without those that only check its record."""
+    """The lines that a cell of a lab printed, without those that only check its record.
+
+    A line too long to be read from the last row is wrapped.
+    """
     lines = [line for block in cell.select(".cell_output pre")
-             for line in block.get_text().rstrip().splitlines()]
-    return [line for line in lines if not BOOKKEEPING.search(line)]
+             for line in block.get_text().rstrip().splitlines() if not BOOKKEEPING.search(line)]
+    return [part for line in lines
+            for part in textwrap.wrap(line, COLUMNS, subsequent_indent="    ",
+                                      drop_whitespace=False) or [""]]
 
 
 def unwrapped(section: Tag) -> list[Tag]:

@@ -2,7 +2,9 @@
 (() => {
   const root = document.documentElement, deck = document.getElementById("deck");
   const slides = document.getElementById("slides"), panel = document.getElementById("notes");
-  const narrow = matchMedia("(max-width: 700px)");
+  // In the speaker's window slides stand in small frames, and are slides all the same.
+  const isNarrow = () => innerWidth <= 700 && self === top;
+  const narrow = isNarrow();
   const smallest = 65, largest = 125, room = 1152;  // per cent; pixels between the margins
 
   // Type as large as the slide allows: 28 px where it has a picture, from 18 to 35 px elsewhere.
@@ -58,10 +60,12 @@
   addEventListener("afterprint", () => {
     if (root.dataset.before) root.dataset.theme = root.dataset.before;
     else delete root.dataset.theme;
-    if (narrow.matches) { root.classList.remove("fixed"); return; }
+    if (narrow) { root.classList.remove("fixed"); return; }
     deck.classList.add("reveal");
     slides.classList.add("slides");
   });
-  narrow.addEventListener("change", () => location.reload());
-  if (!narrow.matches) start();
+  addEventListener("resize", () => {
+    if (isNarrow() !== narrow && !matchMedia("print").matches) location.reload();
+  });
+  if (!narrow) start();
 })();
