@@ -4,11 +4,14 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
+from leaklab.teaching import scrubber
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -209,7 +212,7 @@ def test_a_long_table_is_cut_between_its_rows():
     rows = [f"<tr><td>{number:03d}{'x' * 200}</td></tr>" for number in range(11)]
     table = BeautifulSoup(f"<table><thead><tr><th>H</th></tr></thead><tbody>{''.join(rows)}"
                           "</tbody></table>", "html.parser").table
-    parts = slide_deck.split_table(table)
+    parts = slide_pages.split_table(table)
     assert [part.count("<td>") for part in parts] == [3, 4, 4]
     assert re.findall(r"<td>(\d+)", "".join(parts)) == [f"{n:03d}" for n in range(11)]
     assert all("<th>H</th>" in part for part in parts)
@@ -258,6 +261,26 @@ def test_the_keyboard_leads_through_a_deck(built):
         assert "One division" in opened.value.locator(".speaker-controls-notes").inner_text()
         page.keyboard.press("f")
         page.wait_for_function("document.fullscreenElement !== null")
+
+
+@needs_chromium
+def test_a_slider_on_a_slide_keeps_the_arrows_to_itself(built):
+    film = scrubber.scrubber(np.linspace(0, 1, 48).reshape(3, 1, 4, 4), ["one", "two", "three"],
+                             name="Round", alt="A grey square")
+    edited(built, "notebooks", PICTURE, CELL.format(film.html))
+    slides.write(built / "html", built / "slides", built)
+    with browser.opened(built) as (_, context):
+        page = context.new_page()
+        page.goto((built / "slides/03_leaks.html#/5").as_uri().replace("%23", "#"))
+        page.wait_for_function(slide_check.READY)
+        slider = page.locator("section.present input[type=range]")
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        assert slider.get_attribute("aria-valuetext") == "two"
+        assert page.evaluate("Reveal.getIndices().h") == 5
+        slider.blur()
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("Reveal.getIndices().h") == 6
 
 
 @needs_chromium

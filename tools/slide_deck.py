@@ -11,7 +11,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 
 from bs4 import Tag
 
@@ -26,8 +25,6 @@ TALLEST = 14
 """Printed lines that a slide holds beside a sentence; a longer table stays in the lab."""
 LONGEST = 20
 """Printed lines that a slide holds where nothing else stands for its section."""
-FULL = 900
-"""Characters of a table on one slide."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def opening(label: str, title: str, claim: str, page: Tag) -> Slide:
     subtitle = f'<p class="subtitle">{html.escape(capital(claim))}</p>' if claim else ""
     body = (f'<p class="label">{html.escape(label)}</p>{subtitle}'
             f'<p class="lead">{pages.first(pages.inner(paragraphs[0]))}</p>')
-    return Slide("title", html.escape(title), body, notes(paragraphs))
+    return Slide("title", html.escape(title), body, pages.prose(paragraphs))
 
 
 def outcomes(page: Tag, lab: Tag) -> Slide:
@@ -89,7 +86,8 @@ def outcomes(page: Tag, lab: Tag) -> Slide:
                 if box.p and box.p.get_text().startswith("You will be able to")), None)
     if box is None:
         raise LookupError("no box 'You will be able to' on the page, expected the outcomes")
-    return Slide("outcomes", "You will be able to", str(box.ul), notes(before_sections(lab, "p")))
+    said = before_sections(lab, "p")
+    return Slide("outcomes", "You will be able to", str(box.ul), pages.prose(said))
 
 
 def threat_model(lab: Tag) -> list[Slide]:
@@ -102,7 +100,7 @@ def threat_model(lab: Tag) -> list[Slide]:
             for sentence in pages.sentences(pages.inner(paragraph))]
     said = [sentence for sentence in said if pages.TAG.sub("", sentence).strip() != THREAT]
     around = quote.find_parent("section").find_all("p", recursive=False)[:1]
-    return [Slide("threat", "Threat model", bullets(said), notes(around))]
+    return [Slide("threat", "Threat model", pages.bullets(said), pages.prose(around))]
 
 
 def ideas(page: Tag) -> list[Slide]:
@@ -131,7 +129,7 @@ def section_slides(kind: str, section: Tag,
     if not groups and kind == "control":
         prose = [e for e in elements if e.name == "p"]
         said = [pages.first(pages.inner(p), 160) for p in prose]
-        return [Slide(kind, title, bullets(said), notes(prose))]
+        return [Slide(kind, title, pages.bullets(said), pages.prose(elements))]
     slides, start, said = [], 0, set()
     for number, group in enumerate(groups, 1):
         end = groups[number][0].place if number < len(groups) else len(elements)
@@ -143,8 +141,7 @@ def section_slides(kind: str, section: Tag,
             said |= {lead, after}
         body = "\n".join(part for part in parts if part not in ("", "<p></p>"))
         which = f' <span class="part">{number} of {len(groups)}</span>' if groups[1:] else ""
-        spoken = [e for e in elements[start:end] if e.name == "p"]
-        slides.append(Slide(kind, title + which, body, notes(spoken)))
+        slides.append(Slide(kind, title + which, body, pages.prose(elements[start:end])))
         start = end
     return slides
 
@@ -188,11 +185,11 @@ def shown_of_page(elements: list[Tag]) -> list[Shown]:
         if {"equation", "admonition"} & set(kinds):
             found.append(Shown(place, str(element), "equation" in kinds))
         elif table := element if element.name == "table" else element.select_one("table"):
-            found += [Shown(place, part) for part in split_table(table)]
+            found += [Shown(place, part) for part in pages.split_table(table)]
         elif element.name in ("ol", "ul"):
             items = element.find_all("li", recursive=False)
             said = [pages.first(pages.inner(item.p or item), 120) for item in items]
-            found.append(Shown(place, bullets(said, element.name)))
+            found.append(Shown(place, pages.bullets(said, element.name)))
     return found
 
 
@@ -200,31 +197,20 @@ def shown_of_lab(elements: list[Tag]) -> list[Shown]:
     """Figures and the first short table of a lab's section; where it has none, what is left."""
     figures, tables, others = [], [], []
     for place, element in enumerate(elements):
-        if "equation" in element.get("class", []):
+        if pages.is_equation(element):
             others.append(Shown(place, str(element), True))
         if "cell" not in element.get("class", []):
             continue
         drawn = [str(figure) for figure in element.select("figure[data-scrubber]")]
-        drawn += [picture_figure(p) for p in element.select("img") if not p.find_parent("figure")]
+        drawn += [pages.picture_figure(picture) for picture in element.select("img")
+                  if not picture.find_parent("figure")]
         figures += [Shown(place, figure) for figure in drawn]
         lines = pages.printed(element)
         if lines and not drawn and len(lines) <= LONGEST:
             short = 3 <= len(lines) <= TALLEST
-            (tables if short else others).append(Shown(place, results(lines)))
+            (tables if short else others).append(Shown(place, pages.results(lines)))
     found = sorted(figures + tables[:1], key=lambda one: one.place)
     return found or sorted(others, key=lambda one: (one.is_equation, -one.html.count("\n")))[:1]
-
-
-def split_table(table: Tag) -> list[str]:
-    """A table, cut between rows into parts of about one length where it would fill a slide."""
-    rows = table.tbody.find_all("tr")
-    sizes = [len(row.get_text()) for row in rows]
-    count = -(-sum(sizes) // FULL)
-    parts: list[list[Tag]] = [[] for _ in range(count)]
-    for row, end in zip(rows, accumulate(sizes), strict=True):
-        parts[min(count * (end - 1) // sum(sizes), count - 1)].append(row)
-    return [f"<table>{table.thead or ''}<tbody>{''.join(map(str, part))}</tbody></table>"
-            for part in filter(None, parts)]
 
 
 def quiz(page: Tag) -> list[Slide]:
@@ -254,7 +240,8 @@ def endings(lab: Tag) -> list[Slide]:
             slides.append(exercises(tasks))
         kind = "reading" if name == "Further reading" else "findings"
         items = [pages.inner(item.p or item) for item in section.select("ul > li")]
-        slides.append(Slide(kind, html.escape(name), bullets(items), notes(section.select("p"))))
+        said = pages.prose(section.select("p"))
+        slides.append(Slide(kind, html.escape(name), pages.bullets(items), said))
     return slides
 
 
@@ -267,7 +254,8 @@ def exercises(tasks: list[Tag]) -> Slide:
         why = next((text for text in rest if text.startswith("Why: ")), "")
         said.append(f"{name} <small>{level.removeprefix('Level: ').rstrip('.')}</small>"
                     f"<br><small>{why}</small>")
-    return Slide("exercises", "Now you", bullets(said), notes([task.p for task in tasks]))
+    spoken = pages.prose([task.p for task in tasks])
+    return Slide("exercises", "Now you", pages.bullets(said), spoken)
 
 
 def before_sections(article: Tag, name: str) -> list[Tag]:
@@ -287,32 +275,11 @@ def heading(section: Tag) -> str:
     return section.h2.get_text().strip()
 
 
-def notes(paragraphs: list[Tag]) -> str:
-    """The prose for the speaker."""
-    return "\n".join(f"<p>{pages.inner(p)}</p>" for p in paragraphs if p.get_text().strip())
-
-
 def inside(fold: Tag) -> str:
     """What a folded box holds."""
     fold.summary.decompose()
     box = fold.find("div")
     return pages.inner(box or fold)
-
-
-def bullets(items: list[str], name: str = "ul") -> str:
-    return f"<{name}>{''.join(f'<li>{item}</li>' for item in items)}</{name}>"
-
-
-def picture_figure(picture: Tag) -> str:
-    wide = int(picture.get("width", 2)) > 1.7 * int(picture.get("height", 1))
-    return f'<figure class="{"wide" if wide else "tall"}">{picture}</figure>'
-
-
-def results(lines: list[str]) -> str:
-    """Printed lines, set as large as their number and length allow on a slide."""
-    size = min(26, int(1140 / (0.61 * max(map(len, lines)) + 1.7)), 350 // len(lines))
-    text = html.escape("\n".join(lines), quote=False)
-    return f'<pre class="results" style="--size: {size}px">{text}</pre>'
 
 
 def capital(text: str) -> str:

@@ -7,10 +7,12 @@ text. Links inside the book are undone, since a deck travels alone; those to pap
 from __future__ import annotations
 
 import base64
+import html
 import mimetypes
 import re
 import struct
 import textwrap
+from itertools import accumulate
 from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -24,12 +26,14 @@ BOOKKEEPING = re.compile(r"repeats its recorded run")
 DIALECT = ((re.compile(r"\\arg(?![a-z])"), r"\\operatorname{arg}"),
            (re.compile(r"\\(?:begin|end)\{split\}(?=\s*(?:\\begin|$))"), ""),
            (re.compile(r"\{aligned\}"), "{split}"),
-           (re.compile(r"\\([lr])Vert(?![a-z])"), r"\\big\1\\|"),
-           (re.compile(r"\\[bB]igg?l(?![a-z])"), r"\\left"),
-           (re.compile(r"\\[bB]igg?r(?![a-z])"), r"\\right"))
+           (re.compile(r"\\([lr])Vert(?![a-z])"), r"\\big\1\\|"))
+BRACKET = re.compile(r"\\[bB]igg?([lr])(?![a-z])")
+GROWS = {"l": r"\left", "r": r"\right"}
 TAG = re.compile(r"<(/?)(\w+)[^>]*?(/?)>")
 END = re.compile(r"(?<=[.!?])((?:</[\w]+>|[”’\"')\]])*)\s+(?=(?:<[^>]+>|[“‘\"'(\[])*[^\sa-z)])")
 SHORTENED = re.compile(r"(?:\bet al|\be\.g|\bi\.e|\bcf|\bvs|\bNo|\bFig|\bDr|\bpp?|\b[A-Z])\.$")
+FULL = 900
+"""Characters of a table on one slide."""
 COLUMNS = 80
 """The longest printed line on a slide, in characters."""
 VOID = {"br", "img", "hr", "input", "mspace", "wbr"}
@@ -48,7 +52,10 @@ def article(path: Path) -> Tag:
     for noise in found.select(NOISE):
         noise.decompose()
     for formula in found.select(".math"):
-        set_formula(formula)
+        try:
+            set_formula(formula)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
     for picture in found.select("img"):
         embed(picture, path)
     for link in found.select("a"):
@@ -64,18 +71,13 @@ def article(path: Path) -> Tag:
 
 
 def set_formula(element: Tag) -> None:
-    """Replace the TeX of a formula by MathML; the number of an equation stays beside it."""
+    """Replace the TeX of a formula by MathML; the number of an equation stays beside it.
+
+    Raises ``ValueError`` with the TeX that cannot be drawn.
+    """
     number = element.select_one(".eqno")
     label = number.extract().get_text() if number else ""
-    tex = element.get_text().strip()[2:-2]
-    for theirs, ours in DIALECT:
-        tex = theirs.sub(ours, tex.strip())
-    shown = "block" if element.name == "div" else "inline"
-    if shown == "block":  # limits stand below, as the book sets them
-        tex = re.sub(r"\\(min|max|sup|inf)_", r"\\\1\\limits_", tex)
-    drawn = BeautifulSoup(convert(tex, display=shown), "html.parser")
-    for name in drawn.find_all("mo", string=re.compile(r"^[a-z]{2,}$")):
-        name.attrs |= {"lspace": "0.17em", "rspace": "0.17em"}
+    drawn = draw(element.get_text().strip()[2:-2], "block" if element.name == "div" else "inline")
     element.clear()
     element.append(drawn)
     if element.name == "span":
@@ -84,6 +86,25 @@ def set_formula(element: Tag) -> None:
     element.attrs = {"class": ["equation"], "tabindex": "0"}  # on a phone it may have to scroll
     if label:
         element.append(BeautifulSoup(f'<span class="eqno">{label}</span>', "html.parser"))
+
+
+def draw(tex: str, display: str) -> BeautifulSoup:
+    """The formula ``tex`` as MathML, ``display`` "block" or "inline"."""
+    plain = tex.strip()
+    for theirs, ours in DIALECT:
+        plain = theirs.sub(ours, plain)
+    if display == "block":  # limits stand below, as the book sets them
+        plain = re.sub(r"\\(min|max|sup|inf)_", r"\\\1\\limits_", plain)
+    # A pair of brackets that grows cannot hold the end of a line: then it stays as it is.
+    for tried in (BRACKET.sub(lambda m: GROWS[m[1]], plain), BRACKET.sub("", plain)):
+        drawn = BeautifulSoup(convert(tried, display=display), "html.parser")
+        if not set("\\&") & set(drawn.get_text()):
+            break
+    else:
+        raise ValueError(f"formula: {tex!r} given, expected TeX that latex2mathml draws")
+    for name in drawn.find_all("mo", string=re.compile(r"^[a-z]{2,}$")):
+        name.attrs |= {"lspace": "0.17em", "rspace": "0.17em"}
+    return drawn
 
 
 def embed(picture: Tag, page: Path) -> None:
@@ -175,3 +196,41 @@ def unwrapped(section: Tag) -> list[Tag]:
             continue
         found += unwrapped(child) if child.name == "section" else [child]
     return found
+
+
+def prose(elements: list[Tag]) -> str:
+    """The paragraphs and the equations among ``elements``, for the speaker."""
+    return "\n".join(f"<p>{inner(e)}</p>" if e.name == "p" else str(e) for e in elements
+                     if e.get_text().strip() and (e.name == "p" or is_equation(e)))
+
+
+def is_equation(element: Tag) -> bool:
+    return "equation" in element.get("class", [])
+
+
+def split_table(table: Tag) -> list[str]:
+    """A table, cut between rows into parts of about one length where it would fill a slide."""
+    rows = table.tbody.find_all("tr")
+    sizes = [len(row.get_text()) for row in rows]
+    count = -(-sum(sizes) // FULL)
+    parts: list[list[Tag]] = [[] for _ in range(count)]
+    for row, end in zip(rows, accumulate(sizes), strict=True):
+        parts[min(count * (end - 1) // sum(sizes), count - 1)].append(row)
+    return [f"<table>{table.thead or ''}<tbody>{''.join(map(str, part))}</tbody></table>"
+            for part in filter(None, parts)]
+
+
+def bullets(items: list[str], name: str = "ul") -> str:
+    return f"<{name}>{''.join(f'<li>{item}</li>' for item in items)}</{name}>"
+
+
+def picture_figure(picture: Tag) -> str:
+    wide = int(picture.get("width", 2)) > 1.7 * int(picture.get("height", 1))
+    return f'<figure class="{"wide" if wide else "tall"}">{picture}</figure>'
+
+
+def results(lines: list[str]) -> str:
+    """Printed lines, set as large as their number and length allow on a slide."""
+    size = min(26, int(1140 / (0.61 * max(map(len, lines)) + 1.7)), 350 // len(lines))
+    text = html.escape("\n".join(lines), quote=False)
+    return f'<pre class="results" style="--size: {size}px">{text}</pre>'

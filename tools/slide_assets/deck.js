@@ -18,8 +18,9 @@
       const pictured = slide.querySelector("figure, pre, h1");
       let size = pictured ? 100 : largest;
       for (set(size); size > smallest && full() && !film; set(size)) size -= 5;
-      for (let width = room; film && width > 300 && full(); width *= 0.95) {
+      for (let width = room; film && width > 300; width *= 0.95) {
         film.style.maxWidth = `${width}px`;
+        if (!full()) break;
       }
     }
   }
