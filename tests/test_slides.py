@@ -62,12 +62,18 @@ LAB = f"""<h1>Lab 3: leaks</h1><p>You need lab 2.</p>
 <section><h2>Further reading</h2>
 <ul><li><p><a href="https://doi.org/10.1/1">Phong</a></p></li></ul></section>"""
 
+EXAM = """<h1>Examination: questions and answers</h1><p>Ninety minutes.</p>
+<section><h2>Ask about leaks</h2><ol><li><p>Show it.</p><details><summary>Model answer</summary>
+<div><p>Divide (2 points).</p><div class="highlight"><pre>>>> 1</pre></div></div></details></li>
+</ol></section>"""
+
 
 @pytest.fixture
 def built(tmp_path):
     """A book of one chapter as it is built, and the files that plan it."""
-    for name, text in {"book/03_leaks.html": PAGE, "notebooks/03_leaks.html": LAB}.items():
-        (tmp_path / "html" / name).parent.mkdir(parents=True)
+    for name, text in {"book/03_leaks.html": PAGE, "notebooks/03_leaks.html": LAB,
+                       "book/exam.html": EXAM}.items():
+        (tmp_path / "html" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "html" / name).write_text(SHELL.format(text), encoding="utf-8")
     picture(tmp_path / "html/_images/lines.png")
     (tmp_path / "book").mkdir()
@@ -150,6 +156,17 @@ def test_pictures_and_formulas_are_inside_and_links_of_the_book_are_not(built):
     assert "03_leaks.html" not in bodies
 
 
+def test_the_examination_is_a_deck_of_its_questions_without_their_code(built):
+    deck = slide_deck.examination(slide_pages.article(built / "html/book/exam.html"))
+    assert [(s.kind, s.title, text(s.body)) for s in deck.slides] == [
+        ("title", "Examination", "Questions and answers Ninety minutes."),
+        ("quiz", "Question 1", "Show it. Divide (2 points).")]
+    with pytest.raises(ValueError, match="exam: Question 1: no folded answer"):
+        page = slide_pages.article(built / "html/book/exam.html")
+        page.details.name = "div"
+        slide_deck.examination(page)
+
+
 def test_a_lab_that_attacks_nothing_has_no_threat_model(built):
     deck = edited(built, "notebooks", "Threat model.", "A remark.")
     assert "threat" not in {slide.kind for slide in deck.slides}
@@ -158,7 +175,7 @@ def test_a_lab_that_attacks_nothing_has_no_threat_model(built):
 @pytest.mark.parametrize(("name", "old", "new", "said"), [
     ("book", "You will be able to", "Aims", "03_leaks: no box 'You will be able to' on the page"),
     ("book", "Check what you know", "Quiz", "03_leaks: no section 'Check what you know'"),
-    ("book", "details>", "div>", "question 1 of the quiz has no folded answer"),
+    ("book", "details>", "div>", "question 1: no folded answer, expected one"),
     ("notebooks", "Make it fail on purpose", "Fail", "no section 'Make it fail on purpose'"),
     ("notebooks", "Limits", "Bounds", "03_leaks: no section 'Limits' in the lab"),
     ("notebooks", 'alt="Three lines"', "", "03_leaks.html: no alternative text for ../_images"),
@@ -220,7 +237,7 @@ def test_a_long_table_is_cut_between_its_rows():
 
 def test_a_deck_is_one_file_that_asks_nobody(built):
     files = slides.write(built / "html", built / "slides", built)
-    assert [file.name for file in files] == ["03_leaks.html", "index.html"]
+    assert [file.name for file in files] == ["03_leaks.html", "exam.html", "index.html"]
     for file in files:
         page = file.read_text(encoding="utf-8")
         assert bookkit.third_parties(page) == []
@@ -297,35 +314,40 @@ def test_a_deck_prints_one_slide_a_page(built, width):
 
 
 TITLE = "<h2>Title</h2>"
-FAULTY = {  # a slide with one fault, and how the report must name it
-    "empty": (TITLE, "", "slide 1: empty"),
-    "untitled": ("", "Text", "slide 1: no title"),
-    "full": (TITLE, "<p>Line</p>" * 60, "slide 1: too full"),
-    "wide": (TITLE, '<p><b style="display: block; width: 1400px">Wide</b></p>',
-             "slide 1: <b> reaches beyond it"),
-    "small": (TITLE, '<pre style="font-size: 9px">Tiny</pre>', "slide 1: lines of 9 px"),
-    "no_alt": (TITLE, '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
-               "slide 1: a picture has no text alternative"),
-    "missing": (TITLE, '<img alt="Gone" src="data:image/png;base64,AA">',
-                "slide 1: a picture is missing"),
-    "third": (TITLE, 'Text<img alt="Gone" src="http://example.org/a.png">', "example.org"),
-    "script": (TITLE, "Text<script>nothing.here</script>", "script error"),
-    "sound": (TITLE, "<p>Text</p>", None),
-}
+FAULTY = [  # the title of a slide, what is on it, and how the report must name it
+    (TITLE, "", "empty"), ("", "Text", "no title"), (TITLE, "<p>Line</p>" * 60, "too full"),
+    (TITLE, '<p><b style="display: block; width: 1400px">Wide</b></p>', "<b> reaches beyond it"),
+    (TITLE, '<pre style="font-size: 9px">Tiny</pre>', "lines of 9 px, expected at least 15"),
+    (TITLE, '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
+     "a picture has no text alternative"),
+    (TITLE, '<img alt="Gone" src="data:image/png;base64,AA">', "a picture is missing"),
+]
+OUTSIDE = '<img alt="Gone" src="http://example.org/a.png"><script>nothing.here</script>'
 
 
 @needs_chromium
-def test_the_check_of_decks_reports_each_fault_and_no_sound_deck(built):
-    whole = slides.render(slide_deck.Deck("x", "X", ()), "Course", "")
-    for name, (title, body, _) in FAULTY.items():
-        slide = f'<section>{title}<div class="body">{body}</div></section>'
-        (built / f"{name}.html").write_text(
-            whole.replace('<div id="slides">\n', f'<div id="slides">{slide}', 1))
-    faults = slide_check.check(built)
+def test_the_check_of_decks_reports_each_fault_and_no_sound_deck(tmp_path):
+    empty = slides.render(slide_deck.Deck("x", "X", ()), "Course", "")
+
+    def write(name, found, extra=""):
+        markup = "".join(f'<section>{title}<div class="body">{body}</div></section>'
+                         for title, body, *_ in found)
+        (tmp_path / name).write_text(
+            empty.replace('<div id="slides">\n', f'<div id="slides">{markup}', 1)
+            .replace("</main>", f"</main>{extra}", 1))
+
+    write("faulty.html", FAULTY, OUTSIDE)
+    write("sound.html", [(TITLE, "<p>Text</p>")])
+    faults = slide_check.check(tmp_path)
     assert [fault for fault in faults if fault.startswith("sound.html")] == []
-    for name, (_, _, said) in FAULTY.items():
-        assert said is None or [f for f in faults if f.startswith(f"{name}.html") and said in f], (
-            name, faults)
+    expected = [f"slide {place}: {said}" for place, (*_, said) in enumerate(FAULTY, 1)]
+    for said in (*expected, "example.org", "script error", "axe image-alt"):
+        assert any(said in fault for fault in faults), (said, faults)
+
+
+def test_no_deck_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder: no deck in"):
+        slide_check.check(tmp_path)
 
 
 def test_the_plan_of_the_course_gives_each_deck_its_part():

@@ -75,9 +75,9 @@ def opening(label: str, title: str, claim: str, page: Tag) -> Slide:
     """The title, what the chapter says in its headline, and its first sentences."""
     paragraphs = before_sections(page, "p")
     subtitle = f'<p class="subtitle">{html.escape(capital(claim))}</p>' if claim else ""
-    body = (f'<p class="label">{html.escape(label)}</p>{subtitle}'
-            f'<p class="lead">{pages.first(pages.inner(paragraphs[0]))}</p>')
-    return Slide("title", html.escape(title), body, pages.prose(paragraphs))
+    above = f'<p class="label">{html.escape(label)}</p>' if label else ""
+    lead = f'<p class="lead">{pages.first(pages.inner(paragraphs[0]))}</p>'
+    return Slide("title", html.escape(title), above + subtitle + lead, pages.prose(paragraphs))
 
 
 def outcomes(page: Tag, lab: Tag) -> Slide:
@@ -218,15 +218,36 @@ def quiz(page: Tag) -> list[Slide]:
     section = next((s for s in sections(page) if heading(s) == QUIZ), None)
     if section is None:
         raise LookupError(f"no section '{QUIZ}' on the page, expected the quiz")
-    slides = []
-    for number, item in enumerate(section.ol.find_all("li", recursive=False), 1):
-        fold = item.find("details")
-        if fold is None:
-            raise LookupError(f"question {number} of the quiz has no folded answer, expected one")
-        answer = inside(fold.extract())
-        body = f'{pages.inner(item)}\n<div class="answer fragment">{answer}</div>'
-        slides.append(Slide("quiz", f"Check what you know: question {number}", body, answer))
-    return slides
+    return [question(item, "quiz", f"Check what you know: question {number}")
+            for number, item in enumerate(section.ol.find_all("li", recursive=False), 1)]
+
+
+def question(item: Tag, kind: str, title: str) -> Slide:
+    """A question, with what is folded below it on the next step and in the notes."""
+    fold = item.find("details")
+    if fold is None:
+        raise LookupError(f"{title}: no folded answer, expected one")
+    for code in fold.select(".highlight"):
+        code.decompose()
+    fold.extract().summary.decompose()
+    answer = pages.inner(fold.find("div") or fold)
+    body = f'{pages.inner(item)}\n<div class="answer fragment">{answer}</div>'
+    return Slide(kind, title, body, answer)
+
+
+def examination(page: Tag) -> Deck:
+    """The questions of the examination, to be gone through after it.
+
+    Raises ``ValueError`` that names the question without a model answer.
+    """
+    title, _, claim = page.h1.get_text().strip().partition(": ")
+    try:
+        slides = [opening("", title, claim, page)]
+        for item in page.select("section > ol > li"):
+            slides.append(question(item, "quiz", f"Question {len(slides)}"))
+    except LookupError as error:
+        raise ValueError(f"exam: {error.args[0]}") from error
+    return Deck("exam", title, tuple(slides))
 
 
 def endings(lab: Tag) -> list[Slide]:
@@ -273,13 +294,6 @@ def sections(article: Tag) -> list[Tag]:
 
 def heading(section: Tag) -> str:
     return section.h2.get_text().strip()
-
-
-def inside(fold: Tag) -> str:
-    """What a folded box holds."""
-    fold.summary.decompose()
-    box = fold.find("div")
-    return pages.inner(box or fold)
 
 
 def capital(text: str) -> str:

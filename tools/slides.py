@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import operator
 import re
 import sys
 from pathlib import Path
@@ -88,13 +89,12 @@ def inline(script: str) -> str:
 def index(decks: list[slide_deck.Deck], parts: list[chapter_map.Part], course: str) -> str:
     """The page that lists the decks and the keys."""
     made = {deck.name: deck for deck in decks}
+    groups = [(part.name, [c.slug for c in part.chapters if c.slug in made]) for part in parts]
     lists = []
-    for part in parts:
-        items = [f'<li><a href="{c.slug}.html">{html.escape(c.title)}</a> '
-                 f"<small>{len(made[c.slug].slides)} slides</small></li>"
-                 for c in part.chapters if c.slug in made]
-        if items:
-            lists.append(f"<h2>{html.escape(part.name)}</h2>\n<ul>{''.join(items)}</ul>")
+    for name, slugs in [*filter(operator.itemgetter(1), groups), ("After the course", ["exam"])]:
+        items = "".join(f'<li><a href="{slug}.html">{html.escape(made[slug].title)}</a> '
+                        f"<small>{len(made[slug].slides)} slides</small></li>" for slug in slugs)
+        lists.append(f"<h2>{html.escape(name)}</h2>\n<ul>{items}</ul>")
     keys = "".join(f"<tr><th scope='row'>{key}</th><td>{does}</td></tr>" for key, does in KEYS)
     return Template((ASSETS / "index.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(course), lists="\n".join(lists), keys=keys,
@@ -113,6 +113,7 @@ def write(built: Path, target: Path, root: Path = book.ROOT) -> list[Path]:
         page, lab = (slide_pages.article(built / folder / f"{chapter.slug}.html")
                      for folder in ("book", "notebooks"))
         decks.append(slide_deck.deck(chapter.slug, page, lab))
+    decks.append(slide_deck.examination(slide_pages.article(built / "book/exam.html")))
     target.mkdir(parents=True, exist_ok=True)
     font = slide_font.rule("".join(
         formula for deck in decks for slide in deck.slides
