@@ -18,9 +18,16 @@
       const pictured = slide.querySelector("figure, pre, h1");
       let size = pictured ? 100 : largest;
       for (set(size); size > smallest && full() && !film; set(size)) size -= 5;
-      for (let width = room; film && width > 300; width *= 0.95) {
-        film.style.maxWidth = `${width}px`;
-        if (!full()) break;
+      const shrink = largest => {
+        for (let width = largest; width > 240; width *= 0.95) {
+          film.style.maxWidth = film.parentElement.style.width = `${width}px`;
+          if (!full()) break;
+        }
+      };
+      if (film) shrink(room);
+      if (film?.offsetWidth < 600) {  // a tall one has its text beside it
+        body.classList.add("beside");
+        shrink(720);
       }
     }
   }
