@@ -71,9 +71,12 @@ def check(folder: Path) -> list[str]:
 def visit(page: Page, deck: Path) -> list[str]:
     """Open one deck, or the list of them, at each size."""
     faults = browser.listen(page, deck.as_uri())
-    for room, (width, height) in ROOMS.items() if deck.name != LIST else ():
-        load(page, deck, width, height)
-        faults += [f"{fault} ({room})" for fault in page.evaluate(MEASURE)]
+    if deck.name != LIST:
+        load(page, deck, *ROOMS["projector"])
+        for room, (width, height) in ROOMS.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("Reveal.layout()")
+            faults += [f"{fault} ({room})" for fault in page.evaluate(MEASURE)]
     load(page, deck, *PHONE)
     faults += [f"at 390 px {wide}" for wide in page.evaluate(browser.TOO_WIDE)]
     faults += barriers(page, "desktop")  # here all slides are seen at once
