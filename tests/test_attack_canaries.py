@@ -17,12 +17,7 @@ from scipy.stats import binom, binomtest, norm
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leaklab.attacks.canaries import (
-    insert_canaries,
-    many_run_audit,
-    one_run_audit,
-    private_runs,
-)
+from leaklab.attacks.canaries import insert_canaries, many_run_audit, one_run_audit
 from leaklab.attacks.epsilon_bounds import (
     gaussian_delta,
     gaussian_epsilon,
@@ -32,9 +27,8 @@ from leaklab.attacks.epsilon_bounds import (
     one_run_p_value,
     upper_limit,
 )
-from leaklab.models import logistic_regression, mlp
+from leaklab.models import mlp
 from leaklab.runtime import generator, isolated_rng
-from leaklab.stack import new_stack, repeat, state_of
 
 LEVEL, DELTA = 0.95, 1e-5
 FRACTIONS = tuple(k / 20 for k in range(1, 21))
@@ -227,74 +221,13 @@ def test_many_runs_hold_their_level_and_bare_rates_do_not():
     assert too_often(rates, mu)
 
 
-# --- Many private runs -----------------------------------------------------------------------
+# --- Inside Opacus ---------------------------------------------------------------------------
 
 
 def records(n=40, features=5):
     rng = generator("audit records")
     inputs = torch.randn(n, features, generator=rng, dtype=torch.float64)
     return 3 * inputs, (inputs[:, 0] > 0).long()
-
-
-def runs_of(stack, included, noise_multiplier, steps=20, learning_rate=0.5, **setting):
-    return private_runs(stack, *records(), included, noise_multiplier=noise_multiplier,
-                        steps=steps, learning_rate=learning_rate, generator=generator("noise"),
-                        **setting)
-
-
-def make(rng):
-    return logistic_regression(rng, num_features=5).double()
-
-
-@pytest.mark.parametrize("largest", [0.5, 1e6])
-def test_without_noise_private_runs_are_clipped_descent(largest):
-    stack = new_stack(make, 2, generator("weights"))
-    trained, scores = runs_of(stack, torch.zeros(2, dtype=torch.bool), 0.0, max_grad_norm=largest,
-                              chunk=1, steps=6)
-    inputs, targets = records()
-    for k in range(2):
-        model = stack.model
-        model.load_state_dict(state_of(stack, k))
-        for _ in range(6):
-            sums = [torch.zeros_like(p) for p in model.parameters()]
-            for x, y in zip(inputs, targets, strict=True):
-                loss = cross_entropy(model(x[None]), y[None])
-                gradients = torch.autograd.grad(loss, list(model.parameters()))
-                size = float(torch.cat([g.flatten() for g in gradients]).norm())
-                for total, g in zip(sums, gradients, strict=True):
-                    total += g * min(1, largest / size)
-            with torch.no_grad():
-                for p, total in zip(model.parameters(), sums, strict=True):
-                    p -= 0.5 * total / len(inputs)
-        for name, tensor in model.state_dict().items():
-            torch.testing.assert_close(state_of(trained, k)[name], tensor, atol=1e-9, rtol=0)
-    assert scores.shape == (2,)
-
-
-def test_scores_are_a_gaussian_mechanism_of_the_stated_mu():
-    included = torch.arange(1500) % 2 == 0
-    stack = repeat(make(generator("weights")), 1500)
-    # 4 steps of noise 8 on a canary of norm 2: a signal of 8, and noise of 32; a model that
-    # learns answers to both, which makes them smaller
-    _, scores = runs_of(stack, included, 8.0, steps=4, max_grad_norm=2.0, learning_rate=1e-9)
-    within, without = scores[included], scores[~included]
-    assert float(within.mean() - without.mean()) == pytest.approx(8, abs=4 * 32 / 375**0.5)
-    assert float(without.std()) == pytest.approx(32, rel=0.1)
-
-
-@pytest.mark.parametrize(("noise", "caught"), [(1.0, False), (0.3, True), (0.0, True)])
-def test_a_training_with_too_little_noise_is_caught(noise, caught):
-    mu, steps = 0.5, 10
-    promised = gaussian_epsilon(mu, DELTA)
-    included = torch.arange(1200) % 2 == 0
-    _, scores = runs_of(repeat(make(generator("weights")), 1200), included,
-                        noise * steps**0.5 / mu, steps=steps)
-    found = many_run_audit(scores, included, delta=DELTA)
-    assert (gaussian_epsilon(found.mu, DELTA) > promised) == caught
-    assert math.isfinite(found.epsilon)
-
-
-# --- Inside Opacus ---------------------------------------------------------------------------
 
 
 def opacus_run(noise_multiplier, steps=20, canaries=600, included=None):

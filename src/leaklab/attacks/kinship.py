@@ -39,7 +39,6 @@ MISSING = -1
 DEGREES = (0.354, 0.177, 0.0884, 0.0442)
 """Least kinship of the genome itself and of the first to the third degree: powers of 2 half way
 between the expected ones, as in the paper's Table 1."""
-UNRELATED = len(DEGREES)
 TILE = 4096
 """Columns of a database that are compared at once: keeps the memory of a search small."""
 
@@ -97,7 +96,7 @@ def opposite_homozygotes(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def degree(kinship: np.ndarray | float) -> np.ndarray:
     """Degree of relationship by the paper's limits, int64: 0 the genome itself (or an identical
-    twin), 1, 2 or 3, and ``UNRELATED`` (4) for anything further.
+    twin), 1, 2 or 3, and 4 for anything further.
 
     Raises ``ValueError`` for NaN.
     """

@@ -74,9 +74,3 @@ class UNet(nn.Module):
         """The mean of the clean image given the noisy one, both standardised."""
         cos, sin = (f(angle).view(-1, 1, 1, 1) for f in (torch.cos, torch.sin))
         return cos * noisy - sin * self(noisy, angle)
-
-
-def num_weights(network: nn.Module) -> int:
-    """How many numbers training sets."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
