@@ -19,14 +19,13 @@ from torch.nn.functional import cross_entropy
 
 from leaklab.attacks.canaries import insert_canaries, many_run_audit, one_run_audit
 from leaklab.attacks.epsilon_bounds import (
-    gaussian_delta,
-    gaussian_epsilon,
     many_run_bounds,
     one_run_epsilon,
     one_run_mu,
     one_run_p_value,
     upper_limit,
 )
+from leaklab.bounds import epsilon_of
 from leaklab.models import mlp
 from leaklab.runtime import generator, isolated_rng
 
@@ -100,19 +99,7 @@ def test_many_runs_without_an_error_by_hand():
     assert many_run_bounds(100, 100, 100, 100, delta=0.01) == (0, 0)
 
 
-@settings(max_examples=40, deadline=None)
-@given(mu=st.floats(0.05, 30), delta=st.sampled_from([1e-9, 1e-5, 1e-3]))
-def test_epsilon_of_a_gaussian_is_that_of_dp_accounting(mu, delta):
-    expected = dp_accounting.get_epsilon_gaussian(1 / mu, delta)
-    assert gaussian_epsilon(mu, delta) == pytest.approx(expected, rel=1e-6, abs=1e-6)
-
-
-def test_no_noise_and_no_information_are_guarded():
-    assert gaussian_epsilon(math.inf, DELTA) == math.inf
-    assert gaussian_epsilon(1.0, 0.0) == math.inf
-    assert gaussian_epsilon(0.0, DELTA) == gaussian_epsilon(1e-7, DELTA) == 0
-    assert (gaussian_delta(math.inf, 3.0), gaussian_delta(0.0, 0.0)) == (1, 0)
-    assert gaussian_delta(2.0, math.inf) == 0
+def test_a_perfect_guess_and_no_information_are_guarded():
     perfect = one_run_audit(torch.arange(200.0), torch.arange(200) >= 100, delta=DELTA,
                             guess_fraction=1.0)
     assert perfect.correct == 200
@@ -167,7 +154,7 @@ def randomised_response(epsilon, trial, canaries=100):
 
 
 @cache
-def epsilon_of(correct, guesses, canaries):
+def cached_epsilon(correct, guesses, canaries):
     return one_run_epsilon(correct, guesses, canaries, delta=0.0, level=LEVEL)
 
 
@@ -175,7 +162,7 @@ def epsilon_of(correct, guesses, canaries):
 def test_one_run_holds_its_level_where_it_is_hardest(epsilon, monkeypatch):
     monkeypatch.setattr("leaklab.attacks.canaries.one_run_mu", lambda *counts, level: 0.0)
     monkeypatch.setattr("leaklab.attacks.canaries.one_run_epsilon",
-                        lambda *counts, delta, level: epsilon_of(*counts))
+                        lambda *counts, delta, level: cached_epsilon(*counts))
     found = []
     for trial in range(400):
         scores, included = randomised_response(epsilon, trial)
@@ -197,7 +184,7 @@ def test_one_run_holds_its_level_for_a_gaussian(mu):
         audits.append(one_run_audit(scores, included, delta=DELTA, guess_fraction=0.2))
         # a wrong bound: the level where its complement belongs
         exchanged.append(one_run_mu(*audits[-1][:3], level=1 - LEVEL))
-    epsilon = gaussian_epsilon(mu, DELTA)
+    epsilon = epsilon_of(mu, DELTA)
     assert not too_often([audit.epsilon for audit in audits], epsilon)
     assert not too_often([audit.mu for audit in audits], mu)
     assert not too_often([audit.epsilon_if_gaussian for audit in audits], epsilon)
@@ -216,7 +203,7 @@ def test_many_runs_hold_their_level_and_bare_rates_do_not():
             (scores[included] < 0.5).double().mean())
         rates.append(norm.ppf(1 - alarms) - norm.ppf(misses))  # wrong: no limits
     assert not too_often([bounds.mu for bounds in found], mu)
-    assert not too_often([bounds.epsilon for bounds in found], gaussian_epsilon(mu, DELTA))
+    assert not too_often([bounds.epsilon for bounds in found], epsilon_of(mu, DELTA))
     assert sum(bounds.mu for bounds in found) / 300 > 0.35 * mu
     assert too_often(rates, mu)
 
@@ -281,7 +268,6 @@ def test_an_audit_of_opacus_passes_the_noise_it_promised_and_catches_a_tenth_of_
     (lambda: one_run_epsilon(3, 4, 10, delta=0, level=1.0), "level: 1.0 given"),
     (lambda: many_run_bounds(3, 2, 0, 5, delta=0), "false_alarms: 3 of 2 given"),
     (lambda: many_run_bounds(0, 2, 0, 0, delta=0), "misses: 0 of 0 given"),
-    (lambda: gaussian_epsilon(-1, DELTA), "mu: -1 given"),
     (lambda: one_run_audit(torch.zeros(9), torch.zeros(8, dtype=torch.bool), delta=0),
      r"included: torch.bool \(8,\) given"),
     (lambda: one_run_audit(torch.zeros(9), torch.ones(9), delta=0), "included: torch.float32"),

@@ -6,6 +6,7 @@ broken; each is also run with noise half as large as claimed, and must then brea
 
 import math
 
+import dp_accounting
 import numpy as np
 import pytest
 import torch
@@ -149,6 +150,18 @@ def test_one_pair_of_epsilon_and_delta_is_never_below_the_whole_curve(mu, delta,
     assert 2 * balanced_accuracy_ceiling(mu) - 1 <= advantage_ceiling(epsilon, delta) + 1e-9
 
 
+@settings(max_examples=40, deadline=None)
+@given(mu=st.floats(0.05, 30), delta=st.sampled_from([1e-9, 1e-5, 1e-3]))
+def test_epsilon_of_a_gaussian_is_that_of_dp_accounting(mu, delta):
+    expected = dp_accounting.get_epsilon_gaussian(1 / mu, delta)
+    assert epsilon_of(mu, delta) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_no_noise_no_delta_and_no_information_are_guarded():
+    assert epsilon_of(math.inf, 1e-5) == epsilon_of(1.0, 0.0) == math.inf
+    assert epsilon_of(0.0, 1e-5) == epsilon_of(1e-7, 1e-5) == 0
+
+
 def test_known_membership_points():
     assert tpr_ceiling(0.5, 1.0) == pytest.approx(0.841345, abs=1e-6)
     assert tpr_ceiling(0.0, 3.0) == 0 and tpr_ceiling(1.0, 3.0) == 1
@@ -282,6 +295,8 @@ def test_known_errors():
     (lambda: tpr_ceiling(1.1, 1.0), "fpr"),
     (lambda: tpr_ceiling(0.1, -1.0), "mu"),
     (lambda: balanced_accuracy_ceiling(float("nan")), "mu"),
+    (lambda: epsilon_of(-1.0, 1e-5), "mu: -1.0 given"),
+    (lambda: epsilon_of(1.0, 1.0), "delta: 1.0 given"),
     (lambda: tpr_ceiling_from_dp(0.1, -1.0), "epsilon"),
     (lambda: advantage_ceiling(1.0, 2.0), "delta"),
     (lambda: subsampled_gaussian(1.0, 0.0, 1), "sampling_rate"),

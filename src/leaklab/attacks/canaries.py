@@ -30,11 +30,11 @@ from torch import Tensor
 
 from leaklab.attacks.epsilon_bounds import (
     ManyRuns,
-    gaussian_epsilon,
     many_run_bounds,
     one_run_epsilon,
     one_run_mu,
 )
+from leaklab.bounds.membership import epsilon_of
 from leaklab.runtime import generator as keyed_generator
 
 THRESHOLDS = 99
@@ -90,7 +90,7 @@ def one_run_audit(
     counts = (correct, 2 * half, canaries)
     mu = one_run_mu(*counts, level=level)
     return OneRun(*counts, one_run_epsilon(*counts, delta=delta, level=level), mu,
-                  gaussian_epsilon(mu, delta))
+                  epsilon_of(mu, delta))
 
 
 class PrivateOptimiser(Protocol):
