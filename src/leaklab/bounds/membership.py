@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 from scipy.stats import norm
 
-__all__ = ["advantage_ceiling", "auc_ceiling", "balanced_accuracy_ceiling", "epsilon_of",
-           "gaussian_mu", "ranking_ceiling", "tpr_ceiling", "tpr_ceiling_from_dp"]
+__all__ = ["auc_ceiling", "epsilon_of", "gaussian_mu", "ranking_ceiling", "tpr_ceiling",
+           "tpr_ceiling_from_dp"]
 
 
 def gaussian_mu(noise_multiplier: float, releases: int = 1) -> float:
@@ -71,15 +71,6 @@ def tpr_ceiling(fpr: float, mu: float) -> float:
     return 1.0 if mu == math.inf else float(norm.cdf(norm.ppf(fpr) + mu))
 
 
-def balanced_accuracy_ceiling(mu: float) -> float:
-    r"""The highest mean of true positive and true negative rate: :math:`\Phi(\mu/2)`.
-
-    Raises ``ValueError`` for a mu below 0.
-    """
-    _require_mu(mu)
-    return float(norm.cdf(mu / 2))
-
-
 def auc_ceiling(mu: float) -> float:
     r"""The most that any attack on ``mu``-GDP reaches in AUC, :math:`\Phi(\mu/\sqrt 2)`.
 
@@ -115,17 +106,6 @@ def tpr_ceiling_from_dp(fpr: float, epsilon: float, delta: float = 0.0) -> float
     _require_dp(epsilon, delta)
     low = math.exp(min(epsilon, 700.0)) * fpr + delta
     return min(1.0, low, 1 - math.exp(-epsilon) * (1 - delta - fpr))
-
-
-def advantage_ceiling(epsilon: float, delta: float = 0.0) -> float:
-    r"""The most by which the true positive rate can lie above the false positive rate.
-
-    :math:`(e^\varepsilon - 1 + 2\delta)/(e^\varepsilon + 1)`, where the two lines of
-    :func:`tpr_ceiling_from_dp` meet. The balanced accuracy is one half plus half of this. Raises
-    ``ValueError`` for an epsilon below 0, or a delta outside [0, 1].
-    """
-    _require_dp(epsilon, delta)
-    return math.tanh(epsilon / 2) + delta * (1 - math.tanh(epsilon / 2))
 
 
 def _require_mu(mu: float) -> None:
