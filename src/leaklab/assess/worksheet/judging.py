@@ -20,14 +20,13 @@ from leaklab.assess.worksheet.findings import (
 from leaklab.assess.worksheet.inputs import (
     Appetite,
     Context,
-    Criterion,
     EvidenceItem,
     Incident,
     Judgement,
-    Question,
     Value,
 )
 from leaklab.assess.worksheet.risk import grade, residual_likelihood
+from leaklab.assess.worksheet.terms import Criterion, Question
 
 DECIDED_BY: dict[Question, str] = {
     "insignificant": law.INSIGNIFICANT, "not personal data": "GDPR recital 26",
