@@ -9,7 +9,6 @@ from leaklab.assess.grid import (
     ATTACKS,
     OBSERVERS,
     Attack,
-    advantage,
     by_defence,
     defences,
     entries,
@@ -81,9 +80,9 @@ def test_families(given, expected):
 
 
 def test_an_advantage_runs_from_the_guess_to_certainty():
-    assert advantage(item("x", 0.2)) == 0 and advantage(item("x", 1.0)) == 1
-    assert advantage(item("x", 0.75, baseline=0.5, unit="AUC")) == pytest.approx(0.5)
-    assert advantage(item("x", 1.0, baseline=1.0)) == 0
+    assert item("x", 0.2).lead == 0 and item("x", 1.0).lead == 1
+    assert item("x", 0.75, baseline=0.5, unit="AUC").lead == pytest.approx(0.5)
+    assert item("x", 1.0, baseline=1.0).lead == 0
 
 
 def test_a_worse_attack_than_the_guess_has_no_advantage():

@@ -108,7 +108,7 @@ class Cell:
 
     @property
     def best(self) -> Evidence:
-        return max(self.items, key=advantage)
+        return max(self.items, key=lambda item: item.lead)
 
     @property
     def above(self) -> int:
@@ -121,16 +121,11 @@ class Cell:
     @property
     def advantage(self) -> float:
         """How far the best item leads from its guess, 0, to certainty, 1; never below 0."""
-        return max(0.0, advantage(self.best))
+        return max(0.0, self.best.lead)
 
 
 Grid = dict[str, dict[str, Cell]]
 """Rows by attack, in them cells by observer; what is not there was not measured."""
-
-
-def advantage(item: Evidence) -> float:
-    """``(value - baseline) / (1 - baseline)``; 0 where the guess is right by itself."""
-    return (item.value - item.baseline) / (1 - item.baseline) if item.baseline < 1 else 0.0
 
 
 def recorded(folder=None) -> dict[str, dict[str, Evidence]]:
