@@ -108,9 +108,9 @@ def test_every_attack_finds_its_study_and_every_cell_its_evidence():
 def test_no_control_and_no_attacker_who_is_not_told_counts_as_an_attack():
     """What the studies record for comparison says nothing of a patient."""
     studies = recorded()
-    names = {row: {item.name for family in (None, *defences(studies))
-                   for cell in grid(studies, defence=family)[row].values() for item in cell.items}
-             for row in ATTACKS}
+    tables = [grid(studies, defence=family) for family in (None, *defences(studies))]
+    names = {row: {item.name for table in tables for cell in table[row].values()
+                   for item in cell.items} for row in ATTACKS}
     wrong = ("control|permuted|blind|strangers|untrained|left_out_auc|unrelated|honest|^plain|naive"
              "|^noise_(side|array)|^inconsistency_.*_(update|sum)_|other_exact|fixed_set")
     for row, found in names.items():
@@ -129,9 +129,10 @@ def test_by_defence_holds_what_the_grids_of_the_defences_hold():
     assert "images with a prior (6)" in table and "notes (8)" not in table
     assert {name for cells in table.values() for name in cells} - {None} == set(
         defences(studies, "server")) < set(defences(studies))
+    tables = {defence: grid(studies, defence=defence) for defence in (None, *defences(studies))}
     for row, cells in table.items():
         for defence, cell in cells.items():
-            assert cell == grid(studies, defence=defence)[row]["server"]
+            assert cell == tables[defence][row]["server"]
     assert set(by_defence(studies, "server", ("sign",))) <= set(table)
 
 
