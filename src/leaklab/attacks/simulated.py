@@ -72,6 +72,17 @@ def client(model: nn.Module, view: View, *, watch: Iterable[str] = (),
     surrogate = getattr(view.knowledge.defence, "surrogate", None)
     inputs = keep_inputs(net, watch)
 
+    def gradient(state: Gradient, batch: Tensor, labels: Tensor) -> Gradient:
+        logits = functional_call(net, state, (batch,))
+        classes = loss is cross_entropy and labels.ndim == 1  # another loss takes what it takes
+        if classes and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+            raise ValueError(f"labels: {labels.tolist()} given, expected classes from 0 to "
+                             f"{logits.shape[1] - 1}")
+        slopes = torch.autograd.grad(
+            loss(logits, labels), [state[name] for name in trained], create_graph=True,
+            allow_unused=True, materialize_grads=True)
+        return dict(zip(trained, slopes, strict=True))
+
     def simulate(guess: Tensor, labels: Tensor) -> Simulated:
         inputs.clear()
         # A run changes buffers in place: each guess gets its own, as the hospital found them.
@@ -83,7 +94,7 @@ def client(model: nn.Module, view: View, *, watch: Iterable[str] = (),
         with isolated_rng(generator("dropout")) if net.training else nullcontext():
             for step in range(training.local_steps):
                 now = batches[step % len(batches)]
-                slopes = _slopes(net, state, trained, guess[now], labels[now], loss)
+                slopes = gradient(state, guess[now], labels[now])
                 total = slopes if total is None else {k: total[k] + slopes[k] for k in slopes}
                 if step + 1 < training.local_steps:
                     state |= {k: state[k] - training.learning_rate * slopes[k] for k in slopes}
@@ -92,20 +103,6 @@ def client(model: nn.Module, view: View, *, watch: Iterable[str] = (),
         return Simulated(surrogate(mean) if surrogate else mean, dict(inputs))
 
     return simulate
-
-
-def _slopes(net: nn.Module, state: Gradient, trained: list[str], batch: Tensor, labels: Tensor,
-            loss: Callable[[Tensor, Tensor], Tensor]) -> Gradient:
-    """The gradient of the loss on ``batch`` at ``state``, differentiable."""
-    logits = functional_call(net, state, (batch,))
-    classes = loss is cross_entropy and labels.ndim == 1  # another loss takes what it takes
-    if classes and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
-        raise ValueError(f"labels: {labels.tolist()} given, expected classes from 0 to "
-                         f"{logits.shape[1] - 1}")
-    slopes = torch.autograd.grad(
-        loss(logits, labels), [state[name] for name in trained], create_graph=True,
-        allow_unused=True, materialize_grads=True)
-    return dict(zip(trained, slopes, strict=True))
 
 
 def keep_inputs(net: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
