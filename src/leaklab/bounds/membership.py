@@ -39,9 +39,9 @@ def gaussian_mu(noise_multiplier: float, releases: int = 1) -> float:
 def epsilon_of(mu: float, delta: float) -> float:
     r"""The least :math:`\varepsilon` of ``mu``-GDP at ``delta``: Dong, Roth and Su, Corollary 2.13.
 
-    Solves :math:`\delta = \Phi(-\varepsilon/\mu + \mu/2) - e^\varepsilon
-    \Phi(-\varepsilon/\mu - \mu/2)`; 0 where ``delta`` allows it, infinite where it
-    is 0 or ``mu`` infinite. Raises ``ValueError`` for a mu below 0 or a delta outside [0, 1).
+    Solves :math:`\delta = \Phi(-\varepsilon/\mu + \mu/2) - e^\varepsilon \Phi(-\varepsilon/\mu -
+    \mu/2)`; 0 where ``delta`` allows it, infinite where it is 0 or ``mu`` infinite. Raises
+    ``ValueError`` for a mu below 0 or a delta outside [0, 1).
     """
     _require_mu(mu)
     if not 0 <= delta < 1:
