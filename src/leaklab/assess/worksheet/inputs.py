@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from leaklab.assess.worksheet.terms import (
     GAINS,
@@ -28,15 +28,10 @@ from leaklab.assess.worksheet.terms import (
     Rate,
     Role,
     Unit,
+    Value,
 )
 from leaklab.assess.worksheet.wording import Text
 from leaklab.metrics import proportion_interval
-
-
-class Value(BaseModel):
-    """A frozen value without unknown fields, infinities or NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Signature(Value):

@@ -1,10 +1,10 @@
-"""The words that may be filled in, and the kinds of number."""
+"""The words that may be filled in, the kinds of number, and what every value here is."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 Artefact = Literal["update", "sum", "difference", "released model"]
 Role = Literal["processor", "independent recipient", "other hospital", "outsider", "public"]
@@ -38,3 +38,9 @@ WP248 = Literal["evaluation or scoring", "automated decisions", "systematic moni
 
 Question = Literal["insignificant", "not personal data", "risk unlikely", "no high risk",
                    "low probability of compromise"]
+
+
+class Value(BaseModel):
+    """A frozen value without unknown fields, infinities or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
