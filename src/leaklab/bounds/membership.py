@@ -77,7 +77,8 @@ def auc_ceiling(mu: float) -> float:
     Of telling whether one record was there, all others alike: no test beats telling
     :math:`N(0, 1)` from :math:`N(\mu, 1)`, so no ROC curve lies above the one of that test, whose
     area this is. Where a non-member leaves its place to another record, two differ, and an AUC over
-    members and non-members of one training run is bounded by :func:`ranking_ceiling`.
+    members and non-members of one training run is bounded by :func:`ranking_ceiling`. Raises
+    ``ValueError`` for a mu below 0.
     """
     _require_mu(mu)
     return float(ndtr(mu / math.sqrt(2)))
