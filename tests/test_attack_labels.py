@@ -19,10 +19,18 @@ from leaklab.attacks.labels import (
     mean_prediction,
     sign_rule,
 )
-from leaklab.federation import Hospital, client_views, fed_avg, public_views, server_views
+from leaklab.federation import (
+    SERVER,
+    Hospital,
+    client_views,
+    fed_avg,
+    public_views,
+    server_views,
+    train_on,
+)
 from leaklab.models import conv_net, logistic_regression, mlp, small_cnn
 from leaklab.runtime import generator
-from leaklab.updates import Knowledge, LocalTraining
+from leaklab.updates import Knowledge, LocalTraining, View
 from local_training import view_of
 
 ONE_STEP = LocalTraining(learning_rate=0.2)
@@ -238,3 +246,30 @@ def test_equal_remainders_go_to_the_lower_class_and_nan_is_refused():
     assert largest_remainder(torch.tensor([0.6, 0.6, -0.2]), 2).tolist() == [1, 1, 0]
     with pytest.raises(ValueError, match="expected finite shares"):
         largest_remainder(torch.tensor([torch.nan, 1.0]), 2)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_output_with_binary_cross_entropy_is_two_classes(label):
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Linear(6, 1))
+    two = nn.Sequential(nn.Linear(6, 2))
+    with torch.no_grad():
+        two[0].weight.copy_(torch.cat([torch.zeros(1, 6), one[0].weight]))
+        two[0].bias.copy_(torch.tensor([0.0, float(one[0].bias)]))
+    inputs = torch.randn(20, 6, generator=generator("inputs"))
+    targets = (torch.arange(20) % 4 == 0).long() if label else torch.zeros(20, dtype=torch.long)
+
+    def binary(outputs, labels):
+        return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], labels.float())
+
+    def seen(net, loss, n):
+        update = train_on(net, inputs[:n], targets[:n], ONE_STEP, loss=loss,
+                          generator=generator(0))
+        return View(SERVER, "update", update.before, update.after, ("A",),
+                    knowledge=Knowledge(ONE_STEP))
+
+    found = [label_counts(net, seen(net, loss, 20), batch_size=20, auxiliary=inputs).guess.tolist()
+             for net, loss in ((one, binary), (two, nn.functional.cross_entropy))]
+    assert found[0] == found[1] == torch.bincount(targets, minlength=2).tolist()
+    single = sign_rule(one, seen(one, binary, 1))
+    assert single.guess.tolist() == [label] and bool(single.certificate)

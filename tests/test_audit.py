@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from leaklab.assess.audit import Batch, Effort, Federation, audit, findings
 from leaklab.assess.audit import subject as subjects
+from leaklab.assess.audit.findings import as_text, gaps, overview
 from leaklab.assess.audit.inputs import kind_of, split
 from leaklab.assess.audit.running import interval_of
 from leaklab.assess.audit.trying import share_read
@@ -74,6 +75,55 @@ def test_findings_put_leaks_first_and_carry_the_blind_guess(table_audit):
     assert leaks == sorted(leaks, reverse=True) and leaks[0]
     first = next(text for text in said if "one hospital's update" in text and "neuron" in text)
     assert "batch 1: 1.00 (0.54 to 1.00, 6 rounds), without it 0.00" in first
+
+
+def test_the_overview_names_the_best_result_of_each_observer(table_audit):
+    rows = {what: cells for _, what, cells in overview(table_audit)}
+    assert "records read 1.00 (guess 0.00)" in rows["one hospital's update"][0]
+    assert "perhaps" not in rows["one hospital's update"][0]
+    assert "records read 1.00" not in rows["the sum of all hospitals"][1]
+    assert rows["the model released"][0] == "not measured"
+
+
+def test_each_gap_is_named_once_with_where_it_is(table_audit):
+    said = [text for text in gaps(table_audit) if "SPEAR" in text and "up to 8" in text]
+    assert said == ["First dense layer, whole batch (SPEAR), on update at batch 16, sum at batch "
+                    "16, difference at batch 16: does not apply, it is tried on up to 8 records "
+                    "(a limit of this audit, no safety)."]
+    unmeasured = {(r.attack, r.reason) for r in table_audit.results if r.value is None}
+    assert all(any(attack.lower() in text.lower() and reason in text
+                   for text in gaps(table_audit)) for attack, reason in unmeasured)
+
+
+def test_what_fails_at_one_batch_size_is_said_once_of_everything():
+    net = nn.Sequential(nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    found = audit(net, batch=records(12), federation=Federation(2, (1, 2)), effort=QUICK)
+    first, *others = [text for text in gaps(found) if "Expected more than 1 value" in text]
+    assert first.startswith("Batch 1, everything: does not apply") and not others
+    assert "Batch 1, everything" in as_text(found)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_labels_of_a_model_with_one_output_are_read(flat):
+    class Risk(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp(generator(0), num_features=12, width=16)
+            self.risk = nn.Linear(2, 1)
+
+        def forward(self, inputs):
+            return self.risk(self.net(inputs)).squeeze(-1) if flat else self.risk(self.net(inputs))
+
+    def loss(outputs, targets):
+        return binary_cross_entropy_with_logits(outputs.flatten(), targets.float())
+
+    federation = Federation(2, (1, 8))
+    found = audit(Risk(), loss, records(12, n=60), federation=federation, effort=QUICK)
+    assert of(found, "labels").value == 1.0
+    assert of(found, "labels", size=8).value > 0.9
+    squared = audit(Risk(), lambda z, y: (z.flatten() - y).square().mean(), records(12, n=60),
+                    federation=federation, effort=QUICK)
+    assert "not binary cross-entropy" in of(squared, "labels").reason
 
 
 def _artefact(result) -> str:

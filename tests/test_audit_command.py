@@ -216,6 +216,19 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
         load_data(tmp_path / "x.npz")
 
 
+def test_a_file_may_import_its_neighbours_and_the_seed_fixes_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "neighbour_of_a_model.py").write_text("WIDTH = 7\n")
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\nfrom neighbour_of_a_model import WIDTH\n\n"
+        "def make():\n    return nn.Linear(WIDTH, 2)\n")
+    place = f"{tmp_path / 'own.py'}:make"
+    state = torch.random.get_rng_state()
+    first, again, other = (load_model(place, seed)[0].weight for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("place", ["model", "model.py", "model.txt:make", "absent.py:make"])
 def test_a_place_that_names_no_function_is_refused(place):
     with pytest.raises(ValueError, match="model: "):

@@ -22,6 +22,8 @@ import accessibility  # noqa: E402
 import book as book_tool  # noqa: E402
 import browser  # noqa: E402
 import chapter_map  # noqa: E402
+import slide_check  # noqa: E402
+import slides  # noqa: E402
 
 needs_chromium = pytest.mark.skipif(
     browser.find_chromium() is None,
@@ -130,6 +132,28 @@ def test_the_browser_check_reports_each_fault_and_no_sound_page(tmp_path):
 def test_a_folder_without_a_book_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"folder: no HTML page in .*, expected"):
         browser.check(tmp_path)
+
+
+# --- The slides made from the pages ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decks(html, tmp_path_factory):
+    return slides.write(html, tmp_path_factory.mktemp("slides"))
+
+
+def test_each_chapter_has_a_deck_for_one_lecture(decks):
+    counts = {file.stem: file.read_text(encoding="utf-8").count('<aside class="notes">')
+              for file in decks if file.stem not in ("exam", "index")}
+    assert set(counts) == {path.stem for path in (ROOT / "book").glob("[0-9][0-9]_*.md")}
+    assert {name: n for name, n in counts.items() if not 15 <= n <= 32} == {}
+    heavy = {file.name: size for file in decks if (size := file.stat().st_size) > 1_500_000}
+    assert heavy == {}
+
+
+@needs_chromium
+def test_every_deck_is_sound_in_a_browser_from_the_disk(decks):
+    assert slide_check.check(decks[0].parent) == []
 
 
 # --- The built files ------------------------------------------------------------------------
@@ -256,6 +280,14 @@ def test_the_chapters_that_are_ready_are_named_and_counted():
         "[lab 1](/notebooks/01_one.ipynb); [chapter 2, b & C](/book/02_two.md), with "
         "[lab 2](/notebooks/02_two.ipynb).")
     assert tables.ready(PLAN[1:]) == "**Ready now (0 of 1 chapters):** none yet."
+
+
+def test_a_complete_plan_marks_no_chapter():
+    assert "Ready so far: 1 One thing, 2 B &amp; C." in chapter_map.draw(PLAN)
+    assert ">planned</text>" in chapter_map.draw(PLAN)
+    assert tables.ready(PLAN[:1]).startswith("**All chapters, each with its lab:** [chapter 1,")
+    picture = chapter_map.draw(PLAN[:1])
+    assert "Chapters: 1 One thing, 2 B &amp; C." in picture and ">ready</text>" not in picture
 
 
 def test_the_first_page_leads_to_every_chapter_and_lab_that_is_ready(html):

@@ -82,11 +82,12 @@ def read_plan(root: Path = ROOT) -> list[Part]:
 def summary(plan: list[Part]) -> str:
     """The picture in a sentence, for those who do not see it."""
     chapters = [chapter for part in plan for chapter in part.chapters]
-    ready = ", ".join(f"{c.number} {c.title}" for c in chapters if c.ready)
+    ready = [f"{c.number} {c.title}" for c in chapters if c.ready]
     parts = "; ".join(f"{part.name}, chapters {part.chapters[0].number} to "
                       f"{part.chapters[-1].number}" for part in plan)
     return (f"Map of the {len(chapters)} chapters in {len(plan)} parts: {parts}. "
-            f"Ready so far: {ready or 'none'}.")
+            f"{'Chapters' if len(ready) == len(chapters) else 'Ready so far'}: "
+            f"{', '.join(ready) or 'none'}.")
 
 
 def draw(plan: list[Part], address: Callable[[Chapter], str] | None = None) -> str:
@@ -94,12 +95,14 @@ def draw(plan: list[Part], address: Callable[[Chapter], str] | None = None) -> s
     links for the inside of a page.
     """
     rows, y = [], MARGIN
+    complete = all(chapter.ready for part in plan for chapter in part.chapters)
     for part in plan:
         rows.append(_box("part", MARGIN, y, part.name))
         top, y = y + ROW, y + ROW + GAP
         for chapter in part.chapters:
-            kind, note = ("ready", "ready") if chapter.ready else ("planned", "planned")
-            box = _box(kind, MARGIN + INDENT, y, f"{chapter.number}  {chapter.title}", note)
+            kind = "ready" if chapter.ready else "planned"
+            box = _box(kind, MARGIN + INDENT, y, f"{chapter.number}  {chapter.title}",
+                       "" if complete else kind)
             if chapter.ready and address:
                 box = f'<a href="{escape(address(chapter))}">{box}</a>'
             rows.append(box)

@@ -44,6 +44,8 @@ def ready(plan: list[chapter_map.Part]) -> str:
     links = [f"[chapter {c.number}, {c.title[0].lower()}{c.title[1:]}](/book/{c.slug}.md), with "
              f"[lab {c.number}](/notebooks/{c.slug}.ipynb)" for c in chapters if c.ready]
     listed = "; ".join(links) or "none yet"
+    if len(links) == len(chapters):
+        return f"**All chapters, each with its lab:** {listed}."
     return f"**Ready now ({len(links)} of {len(chapters)} chapters):** {listed}."
 
 

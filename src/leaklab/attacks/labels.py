@@ -3,7 +3,8 @@ r"""What an update says about the labels it was trained on: arithmetic on the la
 The gradient of cross-entropy with respect to the bias of class c is :math:`\bar p_c - \bar y_c`:
 the mean probability it gives to c, minus the share of c. Who knows the first reads off the second.
 For one record the sign is enough (:func:`sign_rule`); for a batch the shares are whole numbers of
-records (:func:`label_counts`).
+records (:func:`label_counts`). A model with one output and binary cross-entropy is one with the
+logits (0, z): classes 0 and 1.
 
 After some steps the returned model itself has learnt how common each class is, and asking it is
 the plainer attack: :func:`asked_shares`. Once it tells classes apart, both ways depend on the
@@ -56,7 +57,7 @@ def class_shares(
     steps = training.local_steps
     first, last = (mean_prediction(model, state, auxiliary) for state in (view.before, view.after))
     said = first + (steps - 1) / (2 * steps) * (last - first)
-    moved = view.after[bias] - view.before[bias]
+    moved = _both_classes(view.after[bias] - view.before[bias])
     return Recovered(guess=said + moved / (training.learning_rate * steps))
 
 
@@ -70,7 +71,17 @@ def asked_shares(model: nn.Module, view: View, *, auxiliary: Tensor) -> Recovere
 
 def mean_prediction(model: nn.Module, state: State, inputs: Tensor) -> Tensor:
     """The mean probability that the model gives to each class; shape (num_classes,)."""
-    return torch.softmax(predict(model, state, inputs), 1).mean(0)
+    return torch.softmax(_logits(predict(model, state, inputs).reshape(len(inputs), -1)), 1).mean(0)
+
+
+def _logits(z: Tensor) -> Tensor:
+    """(..., classes) as it is; the one logit of a binary model, (..., 1), as (0, z)."""
+    return z if z.shape[-1] > 1 else torch.cat([torch.zeros_like(z), z], -1)
+
+
+def _both_classes(gradient: Tensor) -> Tensor:
+    """The gradient of a last bias, (classes,), where a single one pulls at the class 0 by -g."""
+    return gradient if len(gradient) > 1 else torch.cat([-gradient, gradient])
 
 
 def sign_rule(model: nn.Module, view: View, *, bias: str | None = None) -> Recovered:
@@ -86,7 +97,8 @@ def sign_rule(model: nn.Module, view: View, *, bias: str | None = None) -> Recov
     :func:`last_bias` do.
     """
     bias = bias or last_bias(model)
-    gradient, noise = mean_gradient(model, view)[bias], rounding(model, view)[bias]
+    gradient = _both_classes(mean_gradient(model, view)[bias])
+    noise = rounding(model, view)[bias].expand_as(gradient)
     label = gradient.argmin()[None]
     noise = noise + torch.finfo(gradient.dtype).eps
     certain = ((gradient < -noise).sum() == 1) & (gradient.sum().abs() <= noise.sum())
@@ -115,8 +127,8 @@ def label_counts(
         raise ValueError(f"batch_size: {batch_size} given, expected 1 or more")
     if auxiliary is None:
         bias = bias or last_bias(model)
-        gradient = mean_gradient(model, view)[bias]
-        shares = torch.softmax(view.before[bias], 0) - gradient
+        gradient = _both_classes(mean_gradient(model, view)[bias])
+        shares = torch.softmax(_logits(view.before[bias]), 0) - gradient
     else:
         shares = class_shares(model, view, auxiliary=auxiliary, bias=bias).guess
     counts = largest_remainder(shares, batch_size)

@@ -16,24 +16,21 @@ one record for another, need their own :math:`\mu` (twice as large for an exchan
 """
 
 from leaklab.bounds.membership import (
-    advantage_ceiling,
-    balanced_accuracy_ceiling,
+    auc_ceiling,
+    epsilon_of,
     gaussian_mu,
+    ranking_ceiling,
     tpr_ceiling,
     tpr_ceiling_from_dp,
 )
 from leaklab.bounds.reconstruction import (
-    psnr_of,
-    rdp_error,
-    reconstruction_from_rdp,
-    reconstruction_from_zcdp,
     reconstruction_robustness,
     unbiased_error,
 )
 from leaklab.bounds.subsampled import Profile, subsampled_gaussian
-from leaklab.defences.record_level import auc_ceiling, epsilon_of, ranking_ceiling
 
 __all__ = [
-    "auc_ceiling", "epsilon_of", "gaussian_mu", "reconstruction_robustness",
-    "subsampled_gaussian", "tpr_ceiling", "tpr_ceiling_from_dp", "unbiased_error",
+    "Profile", "auc_ceiling", "epsilon_of", "gaussian_mu", "ranking_ceiling",
+    "reconstruction_robustness", "subsampled_gaussian", "tpr_ceiling", "tpr_ceiling_from_dp",
+    "unbiased_error",
 ]

@@ -13,7 +13,7 @@ import leaklab
 from leaklab.assess.audit.appetite import UNUSABLE, WITHIN, judge, read_appetite
 from leaklab.assess.audit.document import to_json
 from leaklab.assess.audit.files import load_data, load_model
-from leaklab.assess.audit.findings import findings
+from leaklab.assess.audit.findings import as_text
 from leaklab.assess.audit.inputs import KINDS, Effort, Federation
 from leaklab.assess.audit.running import audit
 from leaklab.updates import LocalTraining
@@ -98,12 +98,11 @@ def _audit(given: argparse.Namespace) -> int:
         given.learning_rate, local_steps=given.local_steps, mode=given.mode))
     effort = Effort(given.trials, given.evaluations, seconds=given.seconds)
     batch = load_data(given.data)
-    model, loss = load_model(given.model)
+    model, loss = load_model(given.model, given.seed)
     found = audit(model.to(torch.device(given.device)) if given.device else model, loss, batch,
                   federation=federation, effort=effort, kind=given.kind, seed=given.seed)
     verdict = judge(found, appetite) if appetite else None
-    print("\n".join((*(f"! {text}" for text in found.warnings),
-                     *(f"- {text}" for text in findings(found)))))
+    print(as_text(found))
     if given.json:
         given.json.write_text(to_json(found, verdict), encoding="utf-8")
     if write_html:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import leaklab
 from leaklab.assess.audit.appetite import Verdict
-from leaklab.assess.audit.findings import findings
+from leaklab.assess.audit.findings import findings, gaps
 from leaklab.assess.audit.running import Audit
 
 SCHEMA = 1
@@ -24,7 +24,7 @@ def to_json(audit: Audit, verdict: Verdict | None = None) -> str:
                        "batch_sizes": list(audit.federation.batch_sizes), "training": training},
         "warnings": list(audit.warnings),
         "diagnosis": [asdict(finding) for finding in audit.diagnosis],
-        "findings": list(findings(audit)),
+        "findings": list(findings(audit)), "not_measured": list(gaps(audit)),
         "results": [asdict(result) | {"above": result.above} for result in audit.results],
         "verdict": None if verdict is None else asdict(verdict),
     }

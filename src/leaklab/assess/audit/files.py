@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import zipfile
 from pathlib import Path
 
@@ -18,11 +19,12 @@ LARGEST_DATA = 2 * 1024**3
 NAMES = {"inputs", "targets", "groups"}
 
 
-def load_model(place: str) -> tuple[nn.Module, Loss]:
+def load_model(place: str, seed: int = 0) -> tuple[nn.Module, Loss]:
     """The model, and the loss, that ``file.py:function`` makes.
 
     The function takes no argument and returns the model, or the model and its loss of (outputs,
-    targets); cross-entropy otherwise. The file is run: it is code of your own.
+    targets); cross-entropy otherwise. The file is run, as a program of your own would be, and may
+    import its neighbours. ``seed`` fixes the weights that it draws.
 
     Raises ``ValueError`` for another form, a missing file or function, or another result.
     """
@@ -34,11 +36,14 @@ def load_model(place: str) -> tuple[nn.Module, Loss]:
         raise ValueError(f"model: no file {file!r}")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    make = getattr(module, name, None)
-    if not callable(make):
-        raise ValueError(f"model: no function {name!r} in {path.name}")
-    made = make()
+    sys.path.insert(0, str(path.resolve().parent))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        spec.loader.exec_module(module)
+        make = getattr(module, name, None)
+        if not callable(make):
+            raise ValueError(f"model: no function {name!r} in {path.name}")
+        made = make()
     model, loss = made if isinstance(made, tuple) and len(made) == 2 else (made, cross_entropy)
     if not isinstance(model, nn.Module) or not callable(loss):
         raise ValueError(f"model: {name} returned {type(made).__name__}, expected a "

@@ -1,65 +1,116 @@
-"""An audit in plain sentences: what gave records away, up to which batch size, and what did not."""
+"""An audit in plain sentences: what gave records away, what did not, and what was not tried."""
 
 from __future__ import annotations
 
 from itertools import groupby
+from textwrap import fill
 
-from leaklab.assess.audit.running import MEASURED, Audit, Result
+from leaklab.assess.audit.running import MEASURED, SEEN_BY, Audit, Result
 
 SAID = {"records read": "records read to within 2 % in every entry",
         "records matched": "guesses matched to their own record",
         "labels read": "labels read",
         "tokens named": "tokens of the batch named (F1)",
         "membership AUC": "members told from others (AUC)"}
+ARTEFACT = {"update": "one hospital's update", "sum": "the sum of all hospitals",
+            "difference": "the others' part of the new model",
+            "released model": "the model released"}
+
+
+def overview(audit: Audit) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """A row for each observer: who, what it holds, and what came out at each batch size.
+
+    Of each metric the largest result above the blind guess is named; where there is none, what
+    lies above it in too few rounds to be sure.
+    """
+    return tuple((who(SEEN_BY[artefact]), what,
+                  tuple(_cell([r for r in audit.results if r.status == MEASURED
+                               and (r.artefact, r.batch_size) == (artefact, size)])
+                        for size in audit.federation.batch_sizes))
+                 for artefact, what in ARTEFACT.items())
 
 
 def findings(audit: Audit) -> tuple[str, ...]:
-    """A sentence for each attack on each artefact: leaks first, then the rest.
+    """A sentence for each attack on each artefact that was measured: leaks first.
 
     A leak is said to be there only where the whole interval lies above the blind guess.
     """
-    rows = sorted(audit.results, key=_place)
-    said = [(any(r.above for r in group), _sentence(group)) for group in
-            (tuple(rows) for _, rows in groupby(rows, key=_place))]
-    return (*(text for leak, text in said if leak), *(text for leak, text in said if not leak))
+    rows = sorted((r for r in audit.results if r.status == MEASURED), key=_place)
+    groups = [tuple(rows) for _, rows in groupby(rows, key=_place)]
+    return tuple(_sentence(rows) for rows in sorted(groups, key=_rank))
 
 
-def _place(result: Result) -> tuple[str, str]:
-    return result.artefact, result.attack
+def gaps(audit: Audit) -> tuple[str, ...]:
+    """A sentence for each reason why something was not measured. A gap is no safety."""
+    reasons: dict[tuple[str, str], list[Result]] = {}
+    for row in sorted(audit.results, key=_place):
+        if row.status != MEASURED:
+            reasons.setdefault((row.status, row.reason), []).append(row)
+    return tuple(f"{_where(rows, audit)}: {status}, {reason}."
+                 for (status, reason), rows in reasons.items())
+
+
+def as_text(audit: Audit) -> str:
+    """All of it for a terminal: the overview, findings, gaps and warnings."""
+    rows = overview(audit)
+    lines = ["What an observer could read out of one round"]
+    for observer, what, cells in rows:
+        lines += ["", f"{observer}: {what}"]
+        lines += [f"  batch {size:<5} {cell}" for size, cell in
+                  zip(audit.federation.batch_sizes, cells, strict=True)]
+    for title, texts in (("Findings", findings(audit)), ("Not measured, which is no safety",
+                         gaps(audit)), ("Before you read the figures", audit.warnings)):
+        lines += ["", title, *(fill(text, 96, initial_indent="- ", subsequent_indent="  ")
+                               for text in texts or ("nothing",))]
+    return "\n".join(lines)
+
+
+def who(seen_by: tuple[str, ...]) -> str:
+    """Observers as the beginning of a sentence."""
+    text = " or ".join(seen_by)
+    return text[0].upper() + text[1:]
+
+
+def _place(result: Result) -> tuple[int, str]:
+    return list(ARTEFACT).index(result.artefact), result.attack
+
+
+def _rank(rows: tuple[Result, ...]) -> int:
+    """0 for a leak, 1 for more than a guess reaches, 2 for nothing above one."""
+    if any(r.above for r in rows):
+        return 0
+    return 1 if any(r.value > r.baseline for r in rows) else 2
+
+
+def _cell(rows: list[Result]) -> str:
+    if not rows:
+        return "not measured"
+    leaks = [r for r in rows if r.above]
+    named = {r.metric: r for r in sorted(leaks or rows, key=lambda r: r.value)
+             if r.value > r.baseline}
+    if not named:
+        return "nothing above a guess"
+    said = ", ".join(f"{metric} {r.value:.2f} (guess {r.baseline:.2f})"
+                     for metric, r in named.items())
+    return said if leaks else f"perhaps {said}"
 
 
 def _sentence(rows: tuple[Result, ...]) -> str:
     """One attack on one artefact over all batch sizes."""
     first = rows[0]
-    head = f"{_who(first.seen_by)}, {_what(first)}: {first.attack}"
-    done = sorted((r for r in rows if r.status == MEASURED), key=lambda r: r.batch_size)
-    missing = [r for r in rows if r.status != MEASURED]
-    leaks = [r for r in done if r.above]
-    rest = [r for r in done if not r.above]
+    done = sorted(rows, key=lambda r: r.batch_size)
     parts = []
-    if leaks:
-        parts.append(f"{SAID[first.metric]}: " + "; ".join(map(_figures, leaks)))
     for rows_of, text in (
-            ([r for r in rest if r.value > r.baseline],
-             "more than a guess without it reaches, in too few rounds to be sure"),
-            ([r for r in rest if r.value <= r.baseline],
+            ([r for r in done if r.above], SAID[first.metric]),
+            ([r for r in done if not r.above and r.value > r.baseline],
+             f"{SAID[first.metric]}, more than a guess without it reaches, in too few rounds to "
+             "be sure"),
+            ([r for r in done if r.value <= r.baseline],
              f"nothing above a guess without it ({first.blind})")):
         if rows_of:
-            parts.append(f"{text}: " + "; ".join(map(_figures, rows_of)))
-    parts += [f"{status} at batch {sizes}: {reason}" for status, sizes, reason in
-              _distinct(missing)]
-    return f"{head}. " + ". ".join(part[0].upper() + part[1:] for part in parts) + "."
-
-
-def _who(seen_by: tuple[str, ...]) -> str:
-    text = " or ".join(seen_by)
-    return text[0].upper() + text[1:]
-
-
-def _what(result: Result) -> str:
-    return {"update": "one hospital's update", "sum": "the sum of all hospitals",
-            "difference": "the others' part of the new model",
-            "released model": "the model released"}[result.artefact]
+            said = f"{text}: " + "; ".join(map(_figures, rows_of))
+            parts.append(said[0].upper() + said[1:])
+    return f"{who(first.seen_by)}, {ARTEFACT[first.artefact]}: {first.attack}. {'. '.join(parts)}."
 
 
 def _figures(result: Result) -> str:
@@ -69,9 +120,20 @@ def _figures(result: Result) -> str:
             f"{result.trials} rounds), without it {result.baseline:.2f}")
 
 
-def _distinct(rows: list[Result]) -> list[tuple[str, str, str]]:
-    """Status, batch sizes and reason, sizes with the same reason together."""
-    sizes: dict[tuple[str, str], list[str]] = {}
+def _where(rows: list[Result], audit: Audit) -> str:
+    """Attack, artefacts and batch sizes; "everything" where no other attack was measured there."""
+    sizes = {r.batch_size for r in rows}
+    if len(rows) == sum(r.batch_size in sizes for r in audit.results):
+        return f"Batch {_listed(sizes)}, everything"
+    attacks = {}
     for row in rows:
-        sizes.setdefault((row.status, row.reason), []).append(str(row.batch_size))
-    return [(status, ", ".join(of), reason) for (status, reason), of in sizes.items()]
+        attacks.setdefault(row.attack, {}).setdefault(row.artefact, set()).add(row.batch_size)
+    said = "; ".join(
+        f"{attack}, on " + ", ".join(f"{artefact} at batch {_listed(of)}"
+                                     for artefact, of in places.items())
+        for attack, places in attacks.items())
+    return said[0].upper() + said[1:]
+
+
+def _listed(sizes: set[int]) -> str:
+    return ", ".join(map(str, sorted(sizes)))

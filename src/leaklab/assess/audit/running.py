@@ -145,7 +145,7 @@ def audit(
         if trial == 0 and "update" in views and not diagnosis and kind in ("image", "tabular"):
             diagnosis = diagnose(subject, views["update"][0], batch_size=size,
                                  input_shape=tuple(batch.inputs.shape[1:]))
-        for attack, artefact, outcome in bench.attacked(views, why, size, trial):
+        for attack, artefact, outcome in bench.attacked(views, why, trial):
             tried[attack, artefact, size].append(outcome)
             if trial == 0 and isinstance(outcome, Outcome) and outcome.picture:
                 pictures.append(_picture(attack, artefact, size, outcome))
@@ -194,8 +194,8 @@ class _Bench:
         try:
             done = one_round(self.subject, records, training, self.seed + trial, loss=self.loss)
         except (RuntimeError, ValueError) as error:
-            return {}, _Refusal(INAPPLICABLE, f"the model does not train on {size} records at once "
-                                              f"in {training.mode} mode: {_short(error)}")
+            return {}, _Refusal(INAPPLICABLE, f"the model does not train on {counted(size)} at "
+                                              f"once in {training.mode} mode ({_short(error)})")
         if not all(torch.isfinite(t).all() for t in done.after.values()):
             return {}, _Refusal(FAILED, "the round ended in NaN or infinite weights; lower the "
                                         "learning rate or look at the loss")
@@ -206,8 +206,9 @@ class _Bench:
         return {artefact: (view, _joined([parts[name] for name in view.contributors]))
                 for artefact, view in views.items()}, None
 
-    def attacked(self, views, why, size: int, trial: int
-                 ) -> Iterator[tuple[Attack, str, Outcome | _Refusal]]:
+    def attacked(
+        self, views: dict[str, tuple[View, Batch]], why: _Refusal | None, trial: int
+    ) -> Iterator[tuple[Attack, str, Outcome | _Refusal]]:
         """Each attack on each artefact."""
         for artefact in SEEN_BY:
             suite = ON_RELEASES if artefact == "released model" else ON_UPDATES[self.kind]
@@ -267,8 +268,13 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     return low, proportion_interval(max(0, ceil(total - 1e-9)), n)[1]
 
 
+def counted(records: int) -> str:
+    """The number in words that agree with it."""
+    return f"{records} record" + "s" * (records != 1)
+
+
 def _picture(attack: Attack, artefact: str, size: int, outcome: Outcome) -> Picture:
-    title = f"{attack.name}, {artefact}, {size} record{'s' * (size > 1)} a hospital"
+    title = f"{attack.name}, {artefact}, {counted(size)} a hospital"
     return Picture(title, *(images[:8].detach().cpu() for images in outcome.picture))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from leaklab.assess.audit.inputs import Batch, Effort
 from leaklab.assess.audit.subject import Anatomy, Subject
@@ -86,23 +87,25 @@ def share_read(guesses: Tensor, truth: Tensor, near: Tensor) -> float:
 
 def read_labels(case: Case) -> Outcome:
     """Classes off the last bias: by sign for one record, by counts for several."""
-    targets, n = case.truth.targets, len(case.truth)
-    if case.anatomy.head is None:
+    n, head = len(case.truth), case.anatomy.head
+    if head is None:
         raise ValueError("no linear layer with a bias gives the logits")
-    if targets.ndim != 1 or targets.is_floating_point():
-        raise ValueError("targets are no classes, one a record")
-    bias = f"{case.anatomy.head}.bias"
-    classes = case.view.after[bias].shape[0]
-    if classes < 2:
-        raise ValueError("the model has one output, and the attack reads classes")
+    bias = f"{head}.bias"
+    classes = max(2, case.view.after[bias].shape[0])
+    if len(case.view.after[bias]) == 1 and not _is_binary_cross_entropy(case):
+        raise ValueError("the model has one output, and its loss is not binary cross-entropy")
+    targets, known = _classes(case.truth.targets), _classes(case.public.targets)
     truth = torch.bincount(targets, minlength=classes)
     if n == 1:
         guess = labels.sign_rule(case.subject, case.view, bias=bias).guess
         said = torch.bincount(guess, minlength=classes)
     else:
+        known_inputs = case.public.inputs[:AUXILIARY]
+        if not _answers(case.subject, case.view.after, known_inputs).isfinite().all():
+            raise ValueError("the model after the round answers NaN in eval mode")
         said = labels.label_counts(case.subject, case.view, batch_size=n, bias=bias,
-                                   auxiliary=case.public.inputs[:AUXILIARY]).guess
-    usual = torch.bincount(case.public.targets, minlength=classes).double()
+                                   auxiliary=known_inputs).guess
+    usual = torch.bincount(known, minlength=classes).double()
     blind = labels.largest_remainder(usual / usual.sum(), n)
     return Outcome(_overlap(said, truth), _blind_overlap(case, blind, n), {})
 
@@ -121,8 +124,7 @@ def read_batch(case: Case) -> Outcome:
     if n == 1:
         raise ValueError("one record stands behind the view: see neuron by neuron")
     if n > MOST_DRAWN:
-        raise ValueError(f"{n} records stand behind the view, and it is tried on up to "
-                         f"{MOST_DRAWN} (a limit of this audit, no safety)")
+        raise ValueError(_beyond(MOST_DRAWN))
     found = spear.batch(case.subject, case.view, layer=_first(case), batch_size=n,
                         generator=generator(case.seed, "draws"), draws=case.effort.draws)
     return _against_records(case, found.guess)
@@ -161,8 +163,7 @@ def search_inputs(case: Case) -> Outcome:
     """Images, or rows of a table, whose gradient is the one observed."""
     n = len(case.truth)
     if n > case.effort.most_searched:
-        raise ValueError(f"{n} records stand behind the view, and the search is tried on up to "
-                         f"{case.effort.most_searched} (a limit of this audit, no safety)")
+        raise ValueError(_beyond(case.effort.most_searched))
     low, span = _range(case.public.inputs)
     truth, public, private = ((part.inputs - low) / span
                               for part in (case.truth, case.public, case.private))
@@ -189,7 +190,7 @@ def tell_members(case: Case) -> Outcome:
     members = case.truth
     n = min(len(members), len(case.public))
     if n < FEWEST_MEMBERS:
-        raise ValueError(f"{n} records trained the model and {FEWEST_MEMBERS} are needed")
+        raise ValueError(f"fewer than {FEWEST_MEMBERS} records trained the model")
     asked = torch.cat([members.inputs[:n], case.public.inputs[:n]])
     targets = torch.cat([members.targets[:n], case.public.targets[:n]])
     inside = torch.arange(2 * n, device=asked.device) < n
@@ -204,6 +205,28 @@ def tell_members(case: Case) -> Outcome:
 # --- Parts ------------------------------------------------------------------------------------
 
 
+def _beyond(most: int) -> str:
+    return f"it is tried on up to {most} records (a limit of this audit, no safety)"
+
+
+def _classes(targets: Tensor) -> Tensor:
+    """Targets as whole numbers, (n,)."""
+    whole = targets.reshape(len(targets), -1)
+    if whole.shape[1] != 1 or not torch.equal(whole, whole.round()) or whole.min() < 0:
+        raise ValueError("targets are no classes, one a record")
+    return whole[:, 0].long()
+
+
+def _is_binary_cross_entropy(case: Case) -> bool:
+    """Whether the loss of a model with one output is that, on what it answers now."""
+    answers = _answers(case.subject, case.view.before, case.public.inputs[:AUXILIARY])
+    targets = case.public.targets[:AUXILIARY]
+    with torch.no_grad():
+        said = case.loss(answers, targets)
+    meant = binary_cross_entropy_with_logits(answers.flatten(), targets.to(answers).flatten())
+    return torch.allclose(said.to(meant), meant, rtol=1e-3)
+
+
 def _overlap(said: Tensor, truth: Tensor) -> float:
     """The share of labels right, for counts of each class (classes,)."""
     return float(torch.minimum(said, truth.to(said)).sum() / truth.sum())
@@ -212,7 +235,7 @@ def _overlap(said: Tensor, truth: Tensor) -> float:
 def _blind_overlap(case: Case, blind: Tensor, n: int) -> float:
     """What ``blind`` reaches on average over batches of victims, which a few rounds would not
     tell."""
-    draws, targets = generator(case.seed, "batches of labels"), case.private.targets
+    draws, targets = generator(case.seed, "batches of labels"), _classes(case.private.targets)
     batches = (targets[torch.randperm(len(targets), generator=draws)[:n].to(targets.device)]
                for _ in range(BLIND_BATCHES))
     counts = [torch.bincount(batch, minlength=len(blind)) for batch in batches]

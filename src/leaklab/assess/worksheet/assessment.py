@@ -28,14 +28,7 @@ from leaklab.assess.worksheet.findings import (
     finding,
 )
 from leaklab.assess.worksheet.incidents import Path, gdpr, hipaa
-from leaklab.assess.worksheet.inputs import (
-    Appetite,
-    Context,
-    EvidenceItem,
-    Incident,
-    Judgement,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, Context, EvidenceItem, Incident, Judgement
 from leaklab.assess.worksheet.judging import Bench, Ruling, rule
 from leaklab.assess.worksheet.risk import (
     Consultation,
@@ -45,6 +38,7 @@ from leaklab.assess.worksheet.risk import (
     risks,
     trigger,
 )
+from leaklab.assess.worksheet.terms import Value
 
 
 class Inputs(Value):

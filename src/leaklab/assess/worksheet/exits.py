@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 from leaklab.assess.worksheet import law
 from leaklab.assess.worksheet.findings import FURTHER, NONE_SEEN, Cell
-from leaklab.assess.worksheet.inputs import Artefact, AttackClass, Context, EvidenceItem, Value
+from leaklab.assess.worksheet.inputs import Context, EvidenceItem
+from leaklab.assess.worksheet.terms import Artefact, AttackClass, Value
 
 
 class Export(Value):

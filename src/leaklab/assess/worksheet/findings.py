@@ -21,15 +21,8 @@ from typing import Literal, get_args
 from scipy import stats
 
 from leaklab.assess.worksheet import law
-from leaklab.assess.worksheet.inputs import (
-    CRITERION,
-    Appetite,
-    Artefact,
-    Criterion,
-    EvidenceItem,
-    Role,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, EvidenceItem
+from leaklab.assess.worksheet.terms import CRITERION, Artefact, Criterion, Role, Value
 from leaklab.bounds.membership import tpr_ceiling, tpr_ceiling_from_dp
 from leaklab.metrics.roc import posterior
 

@@ -13,7 +13,8 @@ from typing import get_args
 import ipywidgets as widgets
 from pydantic import ValidationError
 
-from leaklab.assess.worksheet.inputs import Category, Context
+from leaklab.assess.worksheet.inputs import Context
+from leaklab.assess.worksheet.terms import Category
 
 WIDE = widgets.Layout(width="36em")
 LABELLED = {"description_width": "12em"}

@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime
 
 from leaklab.assess.worksheet import law
 from leaklab.assess.worksheet.findings import FURTHER, OPEN, Cell, gate
-from leaklab.assess.worksheet.inputs import Incident, Question, UsIncident, Value
+from leaklab.assess.worksheet.inputs import Incident, UsIncident
 from leaklab.assess.worksheet.judging import Ruling
+from leaklab.assess.worksheet.terms import Question, Value
 
 
 class Duty(Value):

@@ -17,17 +17,9 @@ from leaklab.assess.worksheet.findings import (
     Finding,
     Status,
 )
-from leaklab.assess.worksheet.inputs import (
-    Appetite,
-    Context,
-    Criterion,
-    EvidenceItem,
-    Incident,
-    Judgement,
-    Question,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, Context, EvidenceItem, Incident, Judgement
 from leaklab.assess.worksheet.risk import grade, residual_likelihood
+from leaklab.assess.worksheet.terms import Criterion, Question, Value
 
 DECIDED_BY: dict[Question, str] = {
     "insignificant": law.INSIGNIFICANT, "not personal data": "GDPR recital 26",

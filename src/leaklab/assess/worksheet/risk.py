@@ -12,13 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from leaklab.assess.worksheet.findings import Finding
-from leaklab.assess.worksheet.inputs import (
-    Appetite,
-    Context,
-    EvidenceItem,
-    Role,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, Context, EvidenceItem
+from leaklab.assess.worksheet.terms import Role, Value
 
 Grade = Literal["low", "medium", "high"]
 GRADES: tuple[Grade, ...] = ("low", "medium", "high")
