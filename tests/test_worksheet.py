@@ -590,6 +590,13 @@ def test_a_guarantee_is_printed_with_its_unit_and_a_weaker_one_in_force_is_named
     assert "| none stated |" in worksheet.to_markdown(full())
 
 
+def test_a_sum_at_a_processor_is_said_to_be_contested_and_an_update_is_not():
+    for artefact, said in (("update", False), ("sum", True), ("released model", False)):
+        a = assess(item(artefact=artefact, role="processor"))
+        for text in (worksheet.to_markdown(a), worksheet.to_html(a)):
+            assert (f"for a {artefact} that is prudence, and contested" in text) == said
+
+
 def test_an_assessment_says_where_no_group_worst_hit_is_given():
     for worst, said in ((None, True), (0.005, False)):
         limits = " ".join(assess(*all_three(worst=worst)).limits)
