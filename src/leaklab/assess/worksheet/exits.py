@@ -68,6 +68,7 @@ def technical_file(context: Context, evidence: Sequence[EvidenceItem]) -> tuple[
     """The evidence list for a medical device under the AI Act; empty for anything else."""
     if not context.medical_device:
         return ()
+    evidence = {item.id: item for item in evidence}.values()  # one measurement, in several hands
     by_class = {attack: tuple(i.id for i in evidence if i.attack == attack)
                 for attack in get_args(AttackClass)}
     real = tuple(item.id for item in evidence if not item.synthetic)

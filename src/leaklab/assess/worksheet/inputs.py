@@ -183,10 +183,7 @@ class Appetite(Value):
 
 
 class Severity(Value):
-    """How bad it would be for the people concerned: 1 negligible, 2 limited, 3 important, 4 most.
-
-    A person decides it: no metric does.
-    """
+    """How bad for people, as a person decides: 1 negligible, 2 limited, 3 important, 4 maximal."""
 
     level: Level
     reason: Text
@@ -197,6 +194,8 @@ class Context(Value):
 
     defences
         Those in force, named as in the evidence that was measured under them.
+    guarantee
+        What the noise in force promises. Evidence under a stronger promise does not count for it.
     criteria
         Of the nine criteria of WP 248, those that the description does not imply already.
     exports
@@ -215,6 +214,7 @@ class Context(Value):
     hospitals: Annotated[int, Field(strict=True, ge=1)]
     transport: Literal["mutual TLS", "TLS", "plain"]
     defences: tuple[Text, ...] = ()
+    guarantee: Guarantee | None = None
     recipients: tuple[Text, ...] = ()
     retention: Text
     jurisdictions: Annotated[tuple[Literal["EU", "UK", "US"], ...], Field(min_length=1)]
