@@ -30,7 +30,7 @@ test: $(STAMP) ## run every check but deployments: style, notebooks in step, uni
 	$(BIN)/python tools/notebooks.py --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q -ra
 
-test-deployment: $(STAMP) ## run the checks of real deployments: Flower over TLS, Ray, nginx (minutes)
+test-deployment: $(STAMP) ## run the checks of real servers: Flower over TLS, Ray, nginx, JupyterLab (minutes)
 	$(BIN)/python -m pytest -q -ra -m deployment tests
 
 notebooks: $(STAMP) ## regenerate and run the labs whose inputs changed (FORCE=1: all of them)

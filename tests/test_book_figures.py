@@ -73,6 +73,7 @@ def test_keys_move_each_figure_and_other_keys_do_not(opened, page, lab):
     for figure in figures:
         slider = figure.get_by_role("slider")
         last = int(slider.get_attribute("max"))
+        assert not figure.locator("> img").is_visible(), "the contact sheet gives way"
         slider.focus()
         seen = {}
         for key, step in (("Home", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("End", last),
