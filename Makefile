@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NEWEST := .venv-newest
 # One thread a process: sums run in one order, and labs can run side by side.
 export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test test-deployment notebooks lab federation evidence prior bench lock clean
+.PHONY: help book pdf test test-deployment colab-check newest-check publish notebooks lab federation evidence prior bench lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -25,7 +26,7 @@ book: $(STAMP) ## build the HTML book and print the path to open
 pdf: $(STAMP) ## print the book to one PDF with Chromium and print its path
 	@$(BIN)/python tools/pdf.py
 
-test: $(STAMP) ## run every check but deployments: style, notebooks in step, unit tests, labs, book in a browser
+test: $(STAMP) ## run every check but deployments and Colab: style, notebooks in step, unit tests, labs, book in a browser
 	$(BIN)/ruff check .
 	$(BIN)/python tools/notebooks.py --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q -ra
@@ -33,13 +34,28 @@ test: $(STAMP) ## run every check but deployments: style, notebooks in step, uni
 test-deployment: $(STAMP) ## run the checks of real servers: Flower over TLS, Ray, nginx, JupyterLab (minutes)
 	$(BIN)/python -m pytest -q -ra -m deployment tests
 
+colab-check: $(STAMP) ## run every lab as on Colab: a wheel in a bare environment (minutes)
+	$(BIN)/python -m pytest -q -ra -m 'not deployment' tests/test_colab.py
+
+newest-check: ## run the tests with the newest versions that pyproject.toml allows, and list them
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[all]"
+	$(NEWEST)/bin/python tools/newest.py
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --nbval-lax -q -ra \
+		--ignore tests/test_environment.py --ignore tests/test_colab.py
+
+publish: $(STAMP) ## make book, labs and wheel for REPOSITORY=https://github.com/OWNER/NAME
+	@test -n "$$REPOSITORY" || { echo "Name one: make publish REPOSITORY=https://github.com/OWNER/NAME"; exit 2; }
+	@$(BIN)/python tools/publish.py --repository "$$REPOSITORY" --tag "$$TAG" --book "$$BOOK"
+
 notebooks: $(STAMP) ## regenerate and run the labs whose inputs changed (FORCE=1: all of them)
 	$(BIN)/python tools/notebooks.py $(if $(FORCE),--force) $(NB)
 
-lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01
+lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01, or a starter: NB=p1
 	@test -n "$(NB)" || { echo "Name a lab: make lab NB=01"; exit 2; }
-	@ls notebooks/$(NB)*.ipynb >/dev/null 2>&1 || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
-	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(ls notebooks/$(NB)*.ipynb | head -1)
+	@find notebooks -name "$(NB)*.ipynb" | grep -q . || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
+	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(find notebooks -name "$(NB)*.ipynb" | sort | head -1)
 
 federation: $(STAMP) ## five hospitals as processes over TLS on this machine: train, capture, take down
 	@$(BIN)/python deploy/federation.py
@@ -58,4 +74,4 @@ lock: $(STAMP) ## write constraints.txt and environment.yml from what .venv hold
 	$(BIN)/python tools/lock.py
 
 clean: ## remove the environment and everything built
-	rm -rf $(VENV) _build dist build .pytest_cache src/*.egg-info
+	rm -rf $(VENV) $(NEWEST) _build dist build .pytest_cache src/*.egg-info

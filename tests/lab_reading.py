@@ -37,8 +37,9 @@ def headings(notebook: NotebookNode) -> list[str]:
 
 
 def words(notebook: NotebookNode) -> int:
-    """Words of prose: no code, formulas, HTML tags or link targets."""
-    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]*\$|<[^>]*>|\]\([^)]*\)|`[^`]*`", " ", text(notebook),
+    """Words of prose: no code, formulas, HTML tags, link targets, or generated paragraph."""
+    prose = re.sub(r"^\*\*A GPU\*\*.*$", "", text(notebook), flags=re.MULTILINE)
+    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]*\$|<[^>]*>|\]\([^)]*\)|`[^`]*`", " ", prose,
                    flags=re.DOTALL)
     return len(re.findall(r"[^\W_][\w'’-]*", prose))
 

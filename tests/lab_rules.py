@@ -80,6 +80,19 @@ def opening(notebook: NotebookNode) -> Complaints:
                     if not re.search(pattern, parts["needs"], re.IGNORECASE)]
 
 
+def says_what_a_gpu_changes(notebook: NotebookNode) -> Complaints:
+    """In one paragraph of cell 1, which the code bears out."""
+    first = notebook.cells[0].source if notebook.cells else ""
+    said = re.findall(r"^\*\*A GPU\*\* (.*)$", first, re.MULTILINE)
+    if len(said) != 1:
+        return [f"cell 1: {len(said)} paragraphs on what a GPU changes, expected one"]
+    wanted = {"is used where there is one": "pick_device(" in code(notebook),
+              "changes nothing": "pick_device(" not in code(notebook),
+              "With `LEAKLAB_SCALE=full` ": "runtime.scale(" in code(notebook)}
+    return [f"cell 1: on a GPU, {words!r} is {'missing' if true else 'said'}, and the code says "
+            "otherwise" for words, true in wanted.items() if (words in said[0]) != true]
+
+
 def closing(notebook: NotebookNode) -> Complaints:
     """The exercises, then the four closing sections, in order, each once, nothing between."""
     found = headings(notebook)
@@ -164,7 +177,7 @@ def ids_are_unique(notebook: NotebookNode) -> Complaints:
 FORM_RULES = (
     at_most_45_cells, code_cells_of_at_most_20_lines, median_code_cell_of_at_most_6_lines,
     at_most_150_lines_of_code, prose_of_900_to_1800_words, at_most_one_megabyte,
-    opening, closing, only_the_title_carries_a_number,
+    opening, says_what_a_gpu_changes, closing, only_the_title_carries_a_number,
     markdown_that_colab_renders, figures_have_alt_text,
     executed_in_order, no_errors_and_no_stderr, no_local_paths, kernel_is_python3, ids_are_unique,
 )

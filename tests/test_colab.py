@@ -1,4 +1,6 @@
-"""Every lab in a bare environment, as on Colab: only its setup cell brings leaklab there.
+"""Labs in a bare environment, as on Colab: only the setup cell brings leaklab there.
+
+`make test` runs two of them, `make colab-check` all.
 
 The environment holds a kernel and what the wheel's requirements need, but neither leaklab nor the
 packages of its extras; no repository lies beside the notebook. It takes a minute to install, so it
@@ -15,6 +17,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_string
 from pathlib import Path
 
@@ -24,11 +28,15 @@ from conftest import require_data
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
+import browser
 from labs import MODULES, Address, setup_cell
 
 ROOT = Path(__file__).resolve().parent.parent
-LABS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LABS = [path for folder in ("notebooks", "notebooks/projects")  # labs, and starters of projects
+        for path in sorted((ROOT / folder).glob("*.ipynb"))]
+DAILY = ("01_federated_averaging", "16_differential_privacy")  # without extras, and with
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "IPYTHONDIR")
+NOWHERE = Address("", "", "")
 BARE = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {"COLAB_RELEASE_TAG": "test"}
 
 
@@ -122,9 +130,10 @@ def installed(python: Path, package: str) -> dict[str, tuple[int, int]]:
     return {str(f): (f.stat().st_mtime_ns, f.stat().st_ino) for f in files if f.is_file()}
 
 
-def run_setup(python: Path, folder: Path, env: dict[str, str], *extras: str):
+def run_setup(python: Path, folder: Path, env: dict[str, str], *extras: str,
+              address: Address = NOWHERE):
     """Run the setup cell of a lab that asks for ``extras``, in ``folder``."""
-    cell = setup_cell(Address("", "", ""), extras)
+    cell = setup_cell(address, extras)
     return subprocess.run([python, "-c", cell.source], cwd=folder, env=env, capture_output=True,
                           text=True)
 
@@ -146,7 +155,9 @@ def write_wheel(path: Path, version: str, *requirements: str) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-@pytest.mark.parametrize("lab", LABS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("lab", [
+    pytest.param(lab, id=lab.stem, marks=[pytest.mark.colab] if lab.stem not in DAILY else [])
+    for lab in LABS])
 def test_a_lab_runs_where_only_its_setup_cell_installs_leaklab(
     python, colab, wheel, lab, tmp_path, monkeypatch
 ):
@@ -187,6 +198,39 @@ def test_setup_adds_the_extra_that_a_lab_asks_for(python, colab, wheel, tmp_path
     assert there(python, "leaklab", module)
     (tmp_path / wheel.name).unlink()
     assert run_setup(python, tmp_path, colab, extra).returncode == 0, "not needed again"
+
+
+@contextmanager
+def release(wheel: Path, folder: Path) -> Iterator[str]:
+    """Inside, the address of ``wheel`` at a server that plays the downloads of a release."""
+    below = folder / "example/fork/releases/download/v1"
+    below.mkdir(parents=True)
+    shutil.copy(wheel, below)
+    with browser.served(folder) as base:
+        yield f"{base}example/fork/releases/download/v1/{wheel.name}"
+
+
+def test_setup_installs_the_wheel_of_the_release_with_the_extras(python, colab, wheel, tmp_path):
+    here = tmp_path / "content"
+    here.mkdir()
+    with release(wheel, tmp_path / "server") as address:
+        fork = Address("https://github.com/example/fork", "colab-v1", "", address)
+        done = run_setup(python, here, colab, "assess", address=fork)
+    assert done.returncode == 0, done.stderr
+    assert there(python, "leaklab", MODULES["assess"]) and not there(python, MODULES["flower"])
+    assert list(here.iterdir()) == []
+
+
+def test_setup_fails_where_the_release_lacks_the_wheel_and_an_upload_goes_first(
+    python, colab, wheel, tmp_path
+):
+    with release(wheel, tmp_path / "server") as address:
+        gone = Address("https://github.com/example/fork", "colab-v1", "",
+                       address.replace("v1", "v2"))
+        assert run_setup(python, tmp_path, colab, address=gone).returncode == 1
+        assert not there(python, "leaklab")
+        shutil.copy(wheel, tmp_path)
+        assert run_setup(python, tmp_path, colab, address=gone).returncode == 0
 
 
 @pytest.mark.parametrize(("uploads", "expected"), [

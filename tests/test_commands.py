@@ -28,6 +28,19 @@ def test_help_lists_every_command():
 def test_the_tests_say_why_they_skip():
     assert "-q -ra" in make("-n", "test")
     assert "-q -ra -m deployment tests" in make("-n", "test-deployment")
+    assert "-q -ra -m 'not deployment' tests/test_colab.py" in make("-n", "colab-check")
+
+
+def test_the_newest_versions_go_into_an_environment_of_their_own_and_none_is_held_back():
+    said = make("-n", "newest-check")
+    assert "constraints.txt" not in said and ".venv/" not in said
+    assert said.index("pip install") < said.index("tools/newest.py") < said.index("pytest")
+
+
+def test_publishing_needs_a_repository():
+    done = subprocess.run(["make", "-s", "-o", ".venv/.installed", "publish"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode != 0 and "make publish REPOSITORY=https://" in done.stdout
 
 
 def test_jupyter_is_started_without_the_thread_limit_and_not_with_an_empty_one():

@@ -49,7 +49,9 @@ Five hospitals train one model without moving a record.
 - average models by hand
 - count what was sent
 
-**You need** arithmetic. Study time 40 min; run time 20-40 s; downloads 5 MB."""
+**You need** arithmetic. Study time 40 min; run time 20-40 s; downloads 5 MB.
+
+**A GPU** is used where there is one; none is needed."""
 
 EXERCISE = '''\
 def double(x):
@@ -58,6 +60,10 @@ def double(x):
 
 
 checks.double(double)'''
+
+LEVEL = "\n\nLevel: easy, 5 minutes. Why: it doubles."
+
+HINT = "<details>\n<summary>Hint</summary>\n\nAdd it to itself.\n\n</details>\n\n"
 
 SOLUTION = "<details>\n<summary>Solution</summary>\n\n```python\n# Limits\n```\n\n</details>"
 
@@ -75,16 +81,16 @@ def good_lab() -> nbformat.NotebookNode:
         new_markdown_cell(OPENING),
         new_code_cell("\n".join(["setup()"] * 25), metadata={"tags": ["setup"]}),
         new_code_cell("from leaklab.attacks import labels\nSEED = 1\nseed_all(SEED)\n"
-                      "RECORDED = evidence.load('01_x')"),
+                      "pick_device()\nRECORDED = evidence.load('01_x')"),
         new_markdown_cell("## Average\n\n" + "word " * 900 + "\n\n> **Threat model.** A server."),
         new_code_cell("fig, ax = plt.subplots(figsize=(6, 3))", metadata=alt, outputs=[picture]),
         new_code_cell("labels.count(view)\nload('nodule', source='hybrid')\n"
                       "evidence.check(0.8, RECORDED['a'], seed=SEED)",
                       outputs=[new_output("stream", text="agrees\n")]),
         new_markdown_cell("## Make it fail on purpose"), new_code_cell(CONTROL),
-        new_markdown_cell("## Exercise: double"), new_code_cell(EXERCISE),
-        new_markdown_cell(SOLUTION + "\n\n## Exercise: double again"), new_code_cell(EXERCISE),
-        new_markdown_cell(SOLUTION + ENDING),
+        new_markdown_cell("## Exercise: double" + LEVEL), new_code_cell(EXERCISE),
+        new_markdown_cell(HINT + SOLUTION + "\n\n## Exercise: double again" + LEVEL),
+        new_code_cell(EXERCISE), new_markdown_cell(HINT + SOLUTION + ENDING),
     ], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"},
                  "leaklab": {"data": [], "evidence": ["01_x"]}})
     code = [cell for cell in lab.cells if cell.cell_type == "code"]
@@ -128,6 +134,11 @@ BAD = {
         replaced("\n- average models by hand", ""),
         replaced("40 min", "long"), replaced("20-40 s", "37 s"), replaced("5 MB", "some"),
     ],
+    "says_what_a_gpu_changes": [
+        replaced("**A GPU**", "A GPU"), replaced("pick_device()", "1"),
+        replaced("is used where there is one", "changes nothing"),
+        replaced("pick_device()", "pick_device(), runtime.scale(fast=1, full=2)"),
+        replaced("is needed.", "is needed. With `LEAKLAB_SCALE=full` it is larger.")],
     "closing": [replaced("## Limits", "## Limitations"), replaced("## What we learnt", ""),
                 replaced("## Try it yourself", "## Try it yourself\n\n## Exercise: one more"),
                 replaced("## Try it yourself", "## Another thought\n\n## Try it yourself"),
@@ -152,6 +163,10 @@ BAD = {
     "exercises_are_complete": [
         replaced("## Exercise: double again", "## Another"), replaced("    ...", "    return 2"),
         replaced("checks.double(double)", ""), replaced("<summary>Solution", "<summary>Hint")],
+    "exercises_say_how_hard_they_are_and_give_a_hint": [
+        replaced("Level: easy", "Level: fun"), replaced(", 5 minutes", ""), replaced("Why: ", ""),
+        replaced("<summary>Hint", "<summary>More"), replaced("Add it to itself.", "Easy.")],
+    "solutions_use_what_the_lab_has": [replaced("```python\n", "```python\nmath.sqrt(2)\n")],
     "only_the_title_carries_a_number": [replaced("## Average", "## 1. Average"),
                                         replaced("# Lab 7: average", "# Average"),
                                   replaced("## Exercise: double", "## Exercise 1: double")],

@@ -154,6 +154,32 @@ def test_a_change_in_the_library_runs_the_labs_that_use_it(repository, capsys):
     assert b"result: 15" in stored(repository)["01_tiny.ipynb"]
 
 
+def test_new_words_keep_the_outputs_and_new_code_does_not(repository, capsys):
+    edit(repository / "notebooks/text/01_tiny.md", "Some words.", "Other words.")
+    edit(repository / "notebooks/text/02_plain.md", "print('plain')", "print('plainer')")
+    before = stored(repository)["01_tiny.ipynb"]
+    assert notebooks.main([], repository) == 0
+    printed = capsys.readouterr().out
+    assert "01_tiny: new words, same outputs" in printed and "02_plain: running" in printed
+    after = stored(repository)["01_tiny.ipynb"]
+    assert notebooks.main(["--check"], repository) == 0
+    assert notebooks.main(["--force", "01"], repository) == 0
+    assert before != after == stored(repository)["01_tiny.ipynb"], "a run gives the same bytes"
+
+
+@pytest.mark.parametrize("change", [
+    lambda root: edit(root / "src/leaklab/base.py", "2", "5"),
+    lambda root: edit(root / "notebooks/text/01_tiny.md", "alt: A line.", "alt: Two lines."),
+    lambda root: edit(root / "notebooks/01_tiny.ipynb", "Some words.", "Forged words."),
+])
+def test_outputs_are_kept_only_where_a_run_would_give_them_again(repository, change):
+    edit(repository / "notebooks/text/01_tiny.md", "# Tiny", "# Tiny and new")
+    change(repository)
+    lab = tiny(repository)
+    kept = notebooks.with_kept_outputs(lab, lab_key.lab_key(lab, repository), repository)
+    assert kept is None
+
+
 def test_a_failing_lab_keeps_its_notebook_and_the_others_finish(repository, capsys):
     edit(repository / "notebooks/text/01_tiny.md", "scaled(3))", "scaled(undefined))")
     edit(repository / "notebooks/text/02_plain.md", "print('plain')", "print('plainer')")
@@ -287,6 +313,21 @@ def test_an_unknown_lab_is_a_wrong_call(built, capsys):
     assert "no lab 07 among: 01_tiny, 02_plain" in capsys.readouterr().out
 
 
+def test_a_starter_of_a_project_is_made_beside_the_labs_in_a_folder_of_its_own(
+    repository, capsys
+):
+    write(repository, {"notebooks/projects/text/p1_tiny.md": PLAIN})
+    assert notebooks.main(["--check"], repository) == 1
+    assert capsys.readouterr().out == ("notebooks/projects/p1_tiny.ipynb: missing or not readable; "
+                                       "run `make notebooks NB=p1`\n")
+    assert notebooks.main(["p1"], repository) == notebooks.main(["--check"], repository) == 0
+    (repository / "notebooks/projects/p2_orphan.ipynb").write_text("{}")
+    capsys.readouterr()
+    assert notebooks.main(["--check"], repository) == 1
+    assert capsys.readouterr().out == (
+        "notebooks/projects/p2_orphan.ipynb: has no text notebooks/projects/text/p2_orphan.md\n")
+
+
 # --- From text to cells ------------------------------------------------------------------------
 
 
@@ -299,6 +340,16 @@ def test_badge_and_setup_name_the_address_where_it_is_known(repository):
     assert "https://a.example/b/notebooks/01_tiny.html" in badge.source
     assert badge.metadata.tags == ["remove-cell"]
     assert "'leaklab @ git+https://github.com/a/b@v1'" in setup.source
+
+
+def test_the_badge_of_a_starter_names_its_folder_and_leads_to_the_page_of_projects(repository):
+    write(repository, {"_config.yml": "repository: {url: https://github.com/a/b/, branch: v1}\n"
+                                      "html: {baseurl: https://a.example/b/}\n",
+                       "notebooks/projects/text/p1_tiny.md": PLAIN})
+    lab = labs.read_lab(repository / "notebooks/projects/text/p1_tiny.md", repository)
+    assert lab.notebook == repository / "notebooks/projects/p1_tiny.ipynb"
+    assert "/a/b/blob/v1/notebooks/projects/p1_tiny.ipynb)" in lab.cells[1].source
+    assert "(https://a.example/b/book/projects.html)" in lab.cells[1].source
 
 
 def test_the_setup_cell_is_short_and_the_same_in_all_labs_but_for_their_extras(repository):
@@ -317,6 +368,38 @@ def test_the_setup_cell_is_short_and_the_same_in_all_labs_but_for_their_extras(r
 def test_the_setup_cell_asks_for_extras_at_the_published_address():
     cell = labs.setup_cell(labs.Address("https://github.com/a/b", "v1", ""), ["flower"])
     assert "'leaklab[flower] @ git+https://github.com/a/b@v1'" in cell.source
+    wheel = "https://github.com/a/b/releases/download/v1/leaklab-1-py3-none-any.whl"
+    cell = labs.setup_cell(labs.Address("https://github.com/a/b", "x", "", wheel), ["flower"])
+    assert f"'leaklab[flower] @ {wheel}'" in cell.source and "git+" not in cell.source
+
+
+FIRST = "# Tiny\n\n**You need** nothing.\n\nMore.\n\n"
+
+
+@pytest.mark.parametrize(("code", "full", "said"), [
+    ("1", "", "**A GPU** changes nothing: this lab computes on the processor."),
+    ("pick_device()", "", "**A GPU** is used where there is one; none is needed."),
+    ("pick_device(), runtime.scale(fast=1, full=2)", "  full: it is twice as wide\n",
+     "**A GPU** is used where there is one; none is needed. With `LEAKLAB_SCALE=full` it is twice "
+     "as wide."),
+])
+def test_a_lab_says_what_a_gpu_changes(repository, code, full, said):
+    front = FRONT.replace("  evidence: []\n", f"  evidence: []\n{full}")
+    write(repository, {"notebooks/text/01_tiny.md":
+                       f"{front}{FIRST}```{{code-cell}}\n{code}\n```\n"})
+    assert tiny(repository).cells[0].source == FIRST.replace(
+        "nothing.", f"nothing.\n\n{said}").strip()
+
+
+@pytest.mark.parametrize(("code", "full"), [
+    ("runtime.scale(fast=1, full=2)", ""), ("1", "  full: it is wider\n"),
+    ("runtime.scale(fast=1, full=2)", "  full: 2\n")])
+def test_a_larger_size_is_said_where_there_is_one_and_only_there(repository, code, full):
+    front = FRONT.replace("  evidence: []\n", f"  evidence: []\n{full}")
+    write(repository, {"notebooks/text/01_tiny.md":
+                       f"{front}{FIRST}```{{code-cell}}\n{code}\n```\n"})
+    with pytest.raises(ValueError, match=r"leaklab\.full"):
+        tiny(repository)
 
 
 def test_ids_come_from_the_content_and_survive_an_insertion(repository):

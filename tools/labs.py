@@ -1,8 +1,9 @@
 """From the text of a lab to the cells of its notebook, before anything runs.
 
-A lab is a MyST notebook text (``notebooks/text/NN_slug.md``, read by jupytext). Three things are
-added to what its author wrote: a badge (where the repository's address is known), the setup cell,
-and the folded solutions of its exercises.
+A lab is a MyST notebook text (``notebooks/text/NN_slug.md``, read by jupytext), and so is the
+starter of a project (``notebooks/projects/text/pN_slug.md``). The notebook lies one folder above
+its text. Four things are added to what its author wrote: what a GPU changes, a badge (where the
+repository's address is known), the setup cell, and the folded solutions of its exercises.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ MODULES = {"assess": "pydantic", "defences": "opacus", "dicom": "pydicom", "flow
            "homomorphic": "tenseal"}
 """The extras of leaklab that a lab may ask for, and the module by which each is recognised."""
 
+NEEDS = re.compile(r"^\*\*You need\*\*.*$", re.MULTILINE)
+GPU_USED = "**A GPU** is used where there is one; none is needed."
+GPU_UNUSED = "**A GPU** changes nothing: this lab computes on the processor."
 SOLUTION = re.compile(r"^<!-- solution: (\w+) -->$", re.MULTILINE)
 
 SETUP = '''\
@@ -60,6 +64,7 @@ class Address:
     repository: str
     branch: str
     book: str
+    wheel: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,17 @@ def read_address(root: Path) -> Address:
         (repository.get("url") or "").rstrip("/"),
         repository.get("branch") or "main",
         (html.get("baseurl") or "").rstrip("/"),
+        repository.get("wheel") or "",
     )
 
 
 def read_lab(text: Path, root: Path) -> Lab:
-    """Read one lab and add badge, setup cell and solutions.
+    """Read one lab and add what a GPU changes, badge, setup cell and solutions.
 
     Raises ``ValueError`` that names the file for a text that cannot be parsed or does not start
-    with Markdown, front matter without the lists ``leaklab: {data, evidence}`` or with an
-    unknown one of ``leaklab: {extras}``, or an unknown solution.
+    with Markdown, front matter without the lists ``leaklab: {data, evidence}``, with an unknown
+    one of ``leaklab: {extras}`` or at odds with the code about a larger size, or an unknown
+    solution.
     """
     try:
         written = jupytext.read(text, fmt="md:myst")
@@ -102,12 +109,15 @@ def read_lab(text: Path, root: Path) -> Lab:
     first, *rest = written.cells or [None]
     if first is None or first.cell_type != "markdown":
         raise ValueError(f"{text.name}: expected to begin with Markdown: the title")
+    first = _with_gpu(first, written, text)
     address = read_address(root)
-    added = [*_badge(text.stem, address), setup_cell(address, _extras(written, text))]
+    notebook = text.parents[1] / f"{text.stem}.ipynb"
+    added = [*_badge(notebook.relative_to(root), address),
+             setup_cell(address, _extras(written, text))]
     solutions = root / "src/leaklab/teaching/solutions"
     cells = [_with_solutions(cell, solutions, text.name) for cell in (first, *added, *rest)]
-    return Lab(text, root / "notebooks" / f"{text.stem}.ipynb", tuple(_with_ids(cells)),
-               _names(written, text, "data"), _names(written, text, "evidence"))
+    return Lab(text, notebook, tuple(_with_ids(cells)), _names(written, text, "data"),
+               _names(written, text, "evidence"))
 
 
 def to_notebook(lab: Lab, key: str) -> NotebookNode:
@@ -138,24 +148,47 @@ def _extras(written: NotebookNode, text: Path) -> tuple[str, ...]:
     return extras
 
 
-def _badge(name: str, address: Address) -> list[NotebookNode]:
-    """One cell with links to open the lab elsewhere; none while the address is not known."""
+def _with_gpu(first: NotebookNode, written: NotebookNode, text: Path) -> NotebookNode:
+    """The first cell, with a paragraph after "You need" on what a GPU changes in this lab."""
+    code = "\n".join(cell.source for cell in written.cells if cell.cell_type == "code")
+    ours = written.metadata.get("leaklab")
+    larger = ours.get("full", "") if isinstance(ours, dict) else ""
+    if not isinstance(larger, str) or bool(larger) != ("runtime.scale(" in code):
+        raise ValueError(f"{text.name}: front matter leaklab.full: {larger!r} given, expected what "
+                         "is larger at LEAKLAB_SCALE=full where the code calls runtime.scale, and "
+                         "nothing where it does not")
+    said = GPU_USED if "pick_device(" in code else GPU_UNUSED
+    said += f" With `LEAKLAB_SCALE=full` {larger}." if larger else ""
+    source = NEEDS.sub(lambda needs: f"{needs[0]}\n\n{said}", first.source, count=1)
+    return new_markdown_cell(source, metadata=first.metadata)
+
+
+def _badge(notebook: Path, address: Address) -> list[NotebookNode]:
+    """One cell with links to open the notebook elsewhere; none while the address is not known.
+
+    A lab is a page of the book; a starter, which lies a folder deeper, is led to from one.
+    """
     if not address.repository:
         return []
     path = address.repository.removeprefix("https://github.com/")
-    colab = f"https://colab.research.google.com/github/{path}/blob/{address.branch}/notebooks/{name}"
+    colab = f"https://colab.research.google.com/github/{path}/blob/{address.branch}"
     badge = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-             f"({colab}.ipynb)")
+             f"({colab}/{notebook.as_posix()})")
+    page = notebook if notebook.parent.name == "notebooks" else Path("book/projects")
     if address.book:
-        badge += f" · [Read in the book]({address.book}/notebooks/{name}.html)"
+        badge += f" · [Read in the book]({address.book}/{page.with_suffix('.html').as_posix()})"
     return [new_markdown_cell(badge, metadata={"tags": ["remove-cell"]})]
 
 
 def setup_cell(address: Address, extras: Sequence[str] = ()) -> NotebookNode:
-    """The first code cell: installs leaklab with ``extras``. An uploaded wheel goes before git."""
+    """The first code cell: installs leaklab with ``extras``.
+
+    An uploaded wheel goes before the released one, and that before the repository.
+    """
     wanted = f"[{','.join(extras)}]" if extras else ""
-    fallback = address.repository and (
-        f"leaklab{wanted} @ git+{address.repository}@{address.branch}")
+    place = address.wheel or (
+        address.repository and f"git+{address.repository}@{address.branch}")
+    fallback = place and f"leaklab{wanted} @ {place}"
     modules = ["leaklab", *(MODULES[extra] for extra in extras)]
     source = SETUP.format(modules=modules, extras=wanted, fallback=fallback)
     return new_code_cell(source, metadata={"tags": ["setup", "remove-cell"]})

@@ -127,7 +127,7 @@ def frontier_chart(
                     yerr=(values - low, high - values), label=label, linewidth=1)
     ax.set(xscale="log", xlabel="ε at δ = 0.001 (left: more private)", ylabel=ylabel, title=title)
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", frameon=True, framealpha=1, edgecolor="none")  # over the lines
     return ax
 
 
