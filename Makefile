@@ -34,7 +34,7 @@ test: $(STAMP) ## run every check but deployments and Colab: style, notebooks in
 	$(BIN)/python tools/notebooks.py --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q -ra
 
-test-deployment: $(STAMP) ## run the checks of real deployments: Flower over TLS, Ray, nginx (minutes)
+test-deployment: $(STAMP) ## run the checks of real servers: Flower over TLS, Ray, nginx, JupyterLab (minutes)
 	$(BIN)/python -m pytest -q -ra -m deployment tests
 
 colab-check: $(STAMP) ## run every lab as on Colab: a wheel in a bare environment (minutes)

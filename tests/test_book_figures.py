@@ -73,6 +73,7 @@ def test_keys_move_each_figure_and_other_keys_do_not(opened, page, lab):
     for figure in figures:
         slider = figure.get_by_role("slider")
         last = int(slider.get_attribute("max"))
+        assert not figure.locator("> img").is_visible(), "the contact sheet gives way"
         slider.focus()
         seen = {}
         for key, step in (("Home", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("End", last),
@@ -111,8 +112,16 @@ def test_the_space_bar_plays_and_pauses(opened, page, lab):
 
 
 @pytest.mark.parametrize("lab", LABS)
-def test_on_paper_all_steps_of_each_figure_stand_side_by_side(opened, page, lab):
+def test_each_figure_fits_a_telephone_and_shows_all_steps_on_paper(opened, page, lab):
+    page.set_viewport_size({"width": browser.WIDTHS["phone"], "height": browser.HEIGHT})
     figures = open_lab(page, opened[0], lab)
+    page.evaluate(browser.THEME, "dark")
+    for figure in figures:
+        for part in ("[role=img]", "button", "input", "output"):
+            box = figure.locator(part).first.bounding_box()
+            assert box and box["x"] >= 0, (part, box)
+            assert box["x"] + box["width"] <= browser.WIDTHS["phone"], (part, box)
+        assert figure.get_by_role("slider").bounding_box()["height"] >= 24, "too low for a finger"
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     for figure in figures:
@@ -135,16 +144,3 @@ def test_without_scripts_every_step_can_be_seen(opened):
             assert figure.locator("> img").is_visible()
             assert figure.get_by_role("slider").count() == 0
     bare.close()
-
-
-@pytest.mark.parametrize("lab", LABS)
-def test_on_a_telephone_and_in_the_dark_each_figure_fits(opened, page, lab):
-    page.set_viewport_size({"width": browser.WIDTHS["phone"], "height": browser.HEIGHT})
-    figures = open_lab(page, opened[0], lab)
-    page.evaluate(browser.THEME, "dark")
-    for figure in figures:
-        for part in ("[role=img]", "button", "input", "output"):
-            box = figure.locator(part).first.bounding_box()
-            assert box and box["x"] >= 0, (part, box)
-            assert box["x"] + box["width"] <= browser.WIDTHS["phone"], (part, box)
-        assert figure.get_by_role("slider").bounding_box()["height"] >= 24, "too low for a finger"

@@ -206,7 +206,7 @@ def test_a_stored_scrubber_is_a_contact_sheet_until_the_notebook_is_trusted(fold
     expect(page.locator(".lm-CommandPalette-input")).to_be_focused()
     page.keyboard.type("Trust Notebook")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Trust", exact=True).click()
+    page.locator(".jp-Dialog .jp-mod-accept", has_text="Trust").click()
     figure = notebook.locator("figure[data-scrubber]")
     figure.get_by_role("slider").wait_for()
     walk(page, figure)
