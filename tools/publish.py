@@ -32,7 +32,7 @@ import book as book_tool
 import links
 from lab_key import lab_key
 from labs import Address, read_lab
-from notebooks import with_kept_outputs, write_atomically
+from notebooks import texts_of, with_kept_outputs, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = ":(exclude).github"  # a push that holds workflows needs a right that none here has
@@ -102,7 +102,7 @@ def write_address(copy: Path, address: Address) -> None:
 
 def readdress(copy: Path) -> None:
     """Give the notebooks the badge and setup cell of the address, with their stored outputs."""
-    for text in sorted((copy / "notebooks/text").glob("[0-9][0-9]_*.md")):
+    for text in texts_of(copy):
         lab = read_lab(text, copy)
         notebook = with_kept_outputs(lab, lab_key(lab, copy), copy)
         if notebook is None:
