@@ -112,7 +112,7 @@ def test_every_lab_has_a_badge_and_installs_the_released_wheel(published, fork, 
 
 def test_the_published_labs_are_in_step_with_their_texts(published):
     copy = published / "copy"
-    assert notebooks.check(sorted((copy / "notebooks/text").glob("*.md")), copy) == []
+    assert notebooks.check(notebooks.texts_of(copy), copy) == []
 
 
 def test_the_bundle_brings_the_labs_and_no_workflow_into_the_repository(fork, published, tmp_path):
