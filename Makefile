@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test test-deployment colab-check newest-check publish notebooks lab federation evidence prior bench lock clean
+.PHONY: help book pdf slides test test-deployment colab-check newest-check publish notebooks lab federation evidence prior bench lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ book: $(STAMP) ## build the HTML book and print the path to open
 
 pdf: $(STAMP) ## print the book to one PDF with Chromium and print its path
 	@$(BIN)/python tools/pdf.py
+
+slides: $(STAMP) ## make one deck of slides a chapter from the book and print the path to open
+	@$(BIN)/python tools/slides.py
 
 test: $(STAMP) ## run every check but deployments and Colab: style, notebooks in step, unit tests, labs, book in a browser
 	$(BIN)/ruff check .

@@ -21,6 +21,8 @@ import accessibility  # noqa: E402
 import book as book_tool  # noqa: E402
 import browser  # noqa: E402
 import chapter_map  # noqa: E402
+import slide_check  # noqa: E402
+import slides  # noqa: E402
 
 needs_chromium = pytest.mark.skipif(
     browser.find_chromium() is None,
@@ -129,6 +131,28 @@ def test_the_browser_check_reports_each_fault_and_no_sound_page(tmp_path):
 def test_a_folder_without_a_book_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"folder: no HTML page in .*, expected"):
         browser.check(tmp_path)
+
+
+# --- The slides made from the pages ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decks(html, tmp_path_factory):
+    return slides.write(html, tmp_path_factory.mktemp("slides"))
+
+
+def test_each_chapter_has_a_deck_for_one_lecture(decks):
+    counts = {file.stem: file.read_text(encoding="utf-8").count('<aside class="notes">')
+              for file in decks if file.stem not in ("exam", "index")}
+    assert set(counts) == {path.stem for path in (ROOT / "book").glob("[0-9][0-9]_*.md")}
+    assert {name: n for name, n in counts.items() if not 15 <= n <= 32} == {}
+    heavy = {file.name: size for file in decks if (size := file.stat().st_size) > 1_500_000}
+    assert heavy == {}
+
+
+@needs_chromium
+def test_every_deck_is_sound_in_a_browser_from_the_disk(decks):
+    assert slide_check.check(decks[0].parent) == []
 
 
 # --- The built files ------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("labs", nargs="*", metavar="NN", help="labs, e.g. 01, or p1 (default: all)")
     args = parser.parse_args(argv)
     root = root.resolve()
-    texts = texts_of(root)
+    texts = [text for pattern in TEXTS for text in sorted(root.glob(pattern))]
     unknown = [n for n in args.labs if not any(t.stem.startswith(n) for t in texts)]
     if unknown:
         print(f"no lab {', '.join(unknown)} among: {', '.join(t.stem for t in texts) or 'none'}")
@@ -54,11 +54,6 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
         print("\n".join(findings) or f"{len(chosen)} labs in step with their inputs")
         return int(bool(findings))
     return generate(chosen, root, force=args.force)
-
-
-def texts_of(root: Path) -> list[Path]:
-    """The texts of the labs, then those of the projects' starters, each in order."""
-    return [text for pattern in TEXTS for text in sorted(root.glob(pattern))]
 
 
 def check(texts: Sequence[Path], root: Path) -> list[str]:

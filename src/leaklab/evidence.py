@@ -78,6 +78,14 @@ class Evidence:
                 "one per run"
             )
 
+    @property
+    def lead(self) -> float:
+        """How far the value leads from the baseline, 0, to certainty, 1; for shares and AUCs.
+
+        ``(value - baseline) / (1 - baseline)``; 0 where the baseline is certain by itself.
+        """
+        return (self.value - self.baseline) / (1 - self.baseline) if self.baseline < 1 else 0.0
+
     def estimate(self, form: str = ".3f") -> str:
         """The value and its interval as text, each in the format ``form``."""
         low, high = self.interval

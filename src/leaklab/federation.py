@@ -230,9 +230,17 @@ EAVESDROPPER = Observer("eavesdropper")
 PUBLIC = Observer("public")
 
 
+def update_view(
+    update: Update, knowledge: Knowledge = UNKNOWN, observer: Observer = SERVER
+) -> View:
+    """What ``observer`` sees where one hospital's update reaches it by itself."""
+    return View(observer, "update", copy_state(update.before), copy_state(update.after),
+                (update.hospital,), (update.num_examples,), knowledge)
+
+
 def server_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
     """An honest-but-curious server: every single update, by name."""
-    return tuple(_single(SERVER, update, knowledge) for update in round.updates)
+    return tuple(update_view(update, knowledge) for update in round.updates)
 
 
 def secure_aggregation_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
@@ -271,7 +279,7 @@ def eavesdropper_views(
     """Someone on the network: every single update in the clear, nothing under TLS."""
     if encrypted:
         return ()
-    return tuple(_single(EAVESDROPPER, update, knowledge) for update in round.updates)
+    return tuple(update_view(update, knowledge, EAVESDROPPER) for update in round.updates)
 
 
 def public_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
@@ -279,8 +287,3 @@ def public_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ..
     names = tuple(update.hospital for update in round.updates)
     return (View(PUBLIC, "released model", None, copy_state(round.after), names,
                  knowledge=knowledge),)
-
-
-def _single(observer: Observer, update: Update, knowledge: Knowledge) -> View:
-    return View(observer, "update", copy_state(update.before), copy_state(update.after),
-                (update.hospital,), (update.num_examples,), knowledge)

@@ -131,8 +131,7 @@ def _span(seen: DenseGradient, rank: int) -> Tensor | None:
     if rank >= min(seen.gradient.shape):
         return None
     _, sizes, right = torch.linalg.svd(seen.gradient, full_matrices=False)
-    reach = 2 * (seen.noise.norm(dim=1).max() + seen.noise.norm(dim=0).max())
-    return right[:rank] if int((sizes > reach).sum()) == rank else None
+    return right[:rank] if int((sizes > seen.reach).sum()) == rank else None
 
 
 def _rows(seen: DenseGradient, basis: Tensor, weight: Tensor, bias: Tensor) -> _Rows:

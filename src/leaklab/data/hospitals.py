@@ -82,10 +82,7 @@ def members(dataset: Dataset, rng: np.random.Generator) -> tuple[Dataset, Datase
 
 
 def label_skew(
-    dataset: Dataset,
-    hospitals: Sequence[str] | int,
-    alpha: float,
-    rng: np.random.Generator,
+    dataset: Dataset, hospitals: Sequence[str] | int, alpha: float, rng: np.random.Generator,
     min_per_class: int = 2,
 ) -> dict[str, Dataset]:
     """Hospitals of equal size that see different mixtures of classes (label skew).
@@ -119,10 +116,7 @@ def label_skew(
 
 
 def quantity_skew(
-    dataset: Dataset,
-    hospitals: Sequence[str] | int,
-    alpha: float,
-    rng: np.random.Generator,
+    dataset: Dataset, hospitals: Sequence[str] | int, alpha: float, rng: np.random.Generator,
     min_per_class: int = 2,
 ) -> dict[str, Dataset]:
     """Hospitals of different sizes that see the same mixture of classes (quantity skew).

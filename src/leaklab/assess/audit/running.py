@@ -135,7 +135,7 @@ def audit(
         if trial == 0 and "update" in views and not diagnosis and kind in ("image", "tabular"):
             diagnosis = diagnose(subject, views["update"][0], batch_size=size,
                                  input_shape=tuple(batch.inputs.shape[1:]))
-        for attack, artefact, outcome in bench.attacked(views, why, size, trial):
+        for attack, artefact, outcome in bench.attacked(views, why, trial):
             tried[attack, artefact, size].append(outcome)
             if trial == 0 and isinstance(outcome, Outcome) and outcome.picture:
                 pictures.append(_picture(attack, artefact, size, outcome))
@@ -196,8 +196,9 @@ class _Bench:
         return {artefact: (view, _joined([parts[name] for name in view.contributors]))
                 for artefact, view in views.items()}, None
 
-    def attacked(self, views, why, size: int, trial: int
-                 ) -> Iterator[tuple[Attack, str, Outcome | _Refusal]]:
+    def attacked(
+        self, views: dict[str, tuple[View, Batch]], why: _Refusal | None, trial: int
+    ) -> Iterator[tuple[Attack, str, Outcome | _Refusal]]:
         """Each attack on each artefact."""
         for artefact in SEEN_BY:
             suite = ON_RELEASES if artefact == "released model" else ON_UPDATES[self.kind]
