@@ -64,6 +64,17 @@ def test_the_sheet_holds_every_colour_frame_in_its_place():
     assert (sheet_of(show(frames).html) == np.repeat(colours, 6, axis=0)).all()
 
 
+def test_rendered_figures_stand_in_lines_of_three_and_the_last_is_filled_up():
+    colours = np.array([[0, 0, 0], [0, 114, 178], [213, 94, 0], [0, 158, 115]], dtype=np.uint8)
+    frames = np.broadcast_to(colours[:, None, None], (4, 4, 6, 3))
+    shown = show(frames).html
+    sheet = sheet_of(shown)
+    assert sheet.shape == (8, 18, 3) and 'width="18" height="8"' in shown
+    assert (sheet[:4] == np.repeat(colours[:3], 6, axis=0)).all()
+    assert (sheet[4:, :6] == colours[3]).all() and (sheet[4:, 6:] == 255).all()
+    assert "Steps line by line, from step 0 to step 3." in shown
+
+
 def test_equal_input_gives_equal_bytes_and_any_change_another_id():
     frames = ramp()
     first, again = show(frames), show(frames.copy())
@@ -166,6 +177,19 @@ def test_arrow_keys_move_through_the_frames(page):
     assert slider.get_attribute("aria-valuetext") == "step 1"
     assert [p.split("%")[0][:5] for p in position(page).split("; ")] == ["33.33", "33.33"]
     assert page.get_by_role("img", name="A ramp, step 1").is_visible()
+    assert page.complaints == []
+
+
+def test_the_window_stands_on_the_frame_of_its_step_in_every_line(page):
+    colours = np.array([[i * 60, 0, 255 - i * 60] for i in range(5)], dtype=np.uint8)
+    frames = np.broadcast_to(colours[:, None, None], (5, 4, 6, 3))
+    open_page(page, show(frames).html)
+    slider = page.get_by_role("slider", name="Step")
+    slider.focus()
+    for colour in colours:
+        shot = Image.open(io.BytesIO(page.locator("[role=img]").screenshot())).convert("RGB")
+        assert np.abs(np.asarray(shot)[10, 10].astype(int) - colour).max() <= 2
+        page.keyboard.press("ArrowRight")
     assert page.complaints == []
 
 

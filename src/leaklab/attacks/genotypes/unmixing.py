@@ -120,13 +120,13 @@ def attract(seen: Reading, coordinates: Tensor) -> Tensor:
     return coordinates.to(seen.basis)
 
 
-def whole(seen: Reading, coordinates: Tensor) -> Tensor:
+def whole(seen: Reading, coordinates: Tensor, roundings: int = ROUNDINGS) -> Tensor:
     """Coordinates (n, rank) drawn to dosages: rounded and projected back, again and again.
 
     An entry that is not near a dosage is left as it is, which makes the fixed point that of least
     squares over the near ones.
     """
-    for _ in range(ROUNDINGS):
+    for _ in range(roundings):
         rows = values(seen, coordinates).nan_to_num()
         dosages = nearest(rows)
         near = (rows - dosages).abs() < NEAR
