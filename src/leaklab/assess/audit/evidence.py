@@ -12,6 +12,8 @@ from leaklab.assess.audit.running import MEASURED, Audit, Result
 from leaklab.assess.worksheet.inputs import EvidenceItem
 from leaklab.assess.worksheet.terms import Role
 
+__all__ = ["evidence_items"]
+
 METRICS = {"records read": ("records read", "data reconstruction"),
            "records matched": ("records matched", "data reconstruction"),
            "labels read": ("labels read", "property inference"),
