@@ -161,12 +161,15 @@ def test_the_area_of_each_record_is_over_models():
 def test_the_chart_is_logarithmic_and_marks_what_cannot_be_seen():
     members = torch.arange(400) < 200
     curve = metric.roc(torch.rand(400, generator=generator(3)), members)
-    ax = roc_chart({"coin": curve}, title="Nothing to see")
+    ax = roc_chart({"an attack": curve}, title="Nothing to see")
     assert ax.get_xscale() == ax.get_yscale() == "log"
     left, right = ax.get_xlim()
     assert left < 1 / 200 and right == 1
     grey = [patch.get_xy() for patch in ax.patches]
     assert len(grey) == 1, "one shaded region"
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["an attack", "coin", "too few non-members"]
+    assert not ax.texts, "no label that a curve could cross"
     for wrong in ({"curves": {}, "title": ""},
                   {"curves": {"a": curve}, "title": "", "floor": 2}):
         with pytest.raises(ValueError, match="expected"):
