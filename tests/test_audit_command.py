@@ -126,6 +126,7 @@ def test_the_page_fetches_nothing_and_holds_its_pictures():
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert not re.search(r"@import|url\(|<script|<link", page)
     assert "default-src 'none'" in page
+    assert "Results held against a guess: 1; above it: " in page
 
 
 def test_words_of_a_model_are_no_markup():
