@@ -75,6 +75,19 @@ def test_a_rate_that_the_non_members_cannot_carry_is_refused():
             metric.operating_point(scores, members, wrong)
 
 
+@pytest.mark.parametrize(("others", "fpr"), [(111, 0.01), (111, 0.02), (203, 0.01), (1000, 0.01)])
+def test_a_score_that_knows_nothing_reaches_the_chance_rate_and_not_the_fpr(others, fpr):
+    draw, members = generator("nothing", others), torch.arange(others + 50) < 50
+    found = torch.tensor([metric.operating_point(
+        torch.rand(len(members), generator=draw), members, fpr).true_positive_rate
+        for _ in range(1500)]).double()
+    error = float(found.std()) / len(found) ** 0.5
+    expected = metric.chance_rate(fpr, others)
+    assert abs(float(found.mean()) - expected) < 4 * error
+    if others == 111:
+        assert float(found.mean()) - fpr > 8 * error, "more than the share of false alarms allowed"
+
+
 def test_what_cannot_be_judged_is_refused():
     some = torch.tensor([True, False])
     with pytest.raises(ValueError, match="NaN"):

@@ -103,6 +103,15 @@ def test_controls_are_at_chance_and_no_attack_is_above_its_ceiling():
     assert auc_of[0.0] > auc_of[4.0] > auc_of[0.5]
 
 
+def test_a_true_positive_rate_stands_beside_what_knows_nothing():
+    """The threshold is the lowest that those at no hospital allow: two of 112, not one of 100."""
+    assert RECORDED["looks_public_loss_tpr"].baseline == pytest.approx(2 / 112, abs=1e-6)
+    assert RECORDED["radiographs_server_whitened_tpr_10"].baseline == pytest.approx(3 / 251, abs=1e-6)
+    with promised_data():
+        dealt = STUDY.heart_deal(0)
+    assert {int((~side).sum()) for side in dealt.members} == {STUDY.OUTSIDE, STUDY.OUTSIDE + 1}
+
+
 def test_what_the_chapter_says_holds():
     value = {name.removeprefix("looks_"): item.value for name, item in RECORDED.items()}
     assert value["server_whitened_auc_10"] > value["server_whitened_last_auc"] + 0.08
