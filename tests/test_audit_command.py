@@ -120,6 +120,12 @@ def made(*results: Result, model: str = "Net") -> Audit:
                  results or (result(),), (Picture("first", image, image, image),))
 
 
+def test_a_result_is_above_a_guess_only_where_its_whole_interval_is():
+    assert result(interval=(0.11, 1.0)).above
+    assert not result(interval=(0.1, 1.0)).above and not result(interval=(0.05, 1.0)).above
+    assert not result(value=None, interval=None, baseline=None).above
+
+
 def test_the_page_fetches_nothing_and_holds_its_pictures():
     page = to_html(made())
     assert page.count("data:image/png;base64,") == 6

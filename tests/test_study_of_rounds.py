@@ -106,7 +106,7 @@ def test_controls_are_at_chance_and_no_attack_is_above_its_ceiling():
 def test_a_true_positive_rate_stands_beside_what_knows_nothing():
     """The threshold is the lowest that those at no hospital allow: two of 112, not one of 100."""
     assert RECORDED["looks_public_loss_tpr"].baseline == pytest.approx(2 / 112, abs=1e-6)
-    assert RECORDED["radiographs_server_whitened_tpr_10"].baseline == pytest.approx(3 / 251, abs=1e-6)
+    assert RECORDED["radiographs_server_loss_tpr_10"].baseline == pytest.approx(3 / 251, abs=1e-6)
     with promised_data():
         dealt = STUDY.heart_deal(0)
     assert {int((~side).sum()) for side in dealt.members} == {STUDY.OUTSIDE, STUDY.OUTSIDE + 1}

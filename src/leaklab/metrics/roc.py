@@ -116,8 +116,9 @@ def operating_point(scores: Tensor, members: Tensor, fpr: float) -> OperatingPoi
     """The lowest threshold at which at most a share ``fpr`` of the non-members is accused.
 
     The threshold is chosen on the records it is judged on, as is usual; :func:`chance_rate` says
-    what that alone gives. Shapes and errors as in :func:`roc`; also ``ValueError`` for an ``fpr`` outside (0, 1), or one that the non-members
-    cannot carry because it allows less than one false alarm among them.
+    what that alone gives. Shapes and errors as in :func:`roc`; also ``ValueError`` for an ``fpr``
+    outside (0, 1), or one that the non-members cannot carry because it allows less than one false
+    alarm among them.
     """
     curve = roc(scores, members)
     allowed = _allowed(fpr, curve.non_members)
