@@ -83,6 +83,7 @@ def test_no_trial_is_asked_for_twice_and_none_on_the_seeds_of_the_settings():
     ({"part": "privacy", "mu": 2.0}, "server_whitened_auc", "privacy_2.0_server_whitened_auc"),
     ({"part": "skew"}, "labels_auc", "skew_labels_auc"),
     ({"part": "public", "records": 5}, "server_whitened_tpr", "public_5_server_whitened_tpr"),
+    ({"part": "looks"}, "permuted_auc", "looks_permuted_auc"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_rerun_repeats_the_record(setting, key, name):
     with promised_data():
@@ -109,6 +110,8 @@ def test_a_true_positive_rate_stands_beside_what_knows_nothing():
     assert RECORDED["radiographs_server_loss_tpr_10"].baseline == pytest.approx(3 / 251, abs=1e-6)
     with promised_data():
         dealt = STUDY.heart_deal(0)
+        guess, _ = STUDY.baseline_of(STUDY.patients(), "server_whitened_tpr")
+    assert guess == 2 / 112
     assert {int((~side).sum()) for side in dealt.members} == {STUDY.OUTSIDE, STUDY.OUTSIDE + 1}
 
 
