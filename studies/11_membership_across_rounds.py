@@ -52,7 +52,7 @@ from leaklab.federation import (
 )
 from leaklab.federations import train_federations
 from leaklab.metrics import accuracy
-from leaklab.metrics.roc import auc
+from leaklab.metrics.roc import auc, chance_rate
 from leaklab.metrics.validity import blind_baseline
 from leaklab.models import predict
 from leaklab.runtime import generator
@@ -63,7 +63,7 @@ from studies import by_condition, interval_of
 SEEDS, FEWER = tuple(range(20)), tuple(range(10))
 ROUNDS, HOSPITALS = 10, 5
 RATE, BATCH, STEPS = 0.05, 8, 15  # of a hospital of 22: five passes through its records
-FPR = 0.01  # one false alarm among the 111 who lie nowhere
+FPR, OUTSIDE = 0.01, 111  # one false alarm among those who lie nowhere
 JUDGES = {"auc": auc, "tpr": tpr_at(FPR)}
 SEEN = (1, 2, 3, 4, 6, 8, 10)
 IMAGES, SIDE, IMAGE_STEPS = 750, 14, 35  # half of 500 in five hospitals: five passes again
@@ -402,7 +402,10 @@ def baseline_of(data: Dataset, name: str) -> tuple[float | None, str]:
         return float(np.bincount(data.targets).max() / len(data)), "the commoner class"
     if name.startswith("source"):
         return 1 / HOSPITALS, "one of the hospitals at random"
-    return (FPR, "as many members as others accused") if "tpr" in name else (0.5, "chance")
+    if "tpr" in name:
+        outside = IMAGES // 3 if len(data) == IMAGES else OUTSIDE
+        return chance_rate(FPR, outside), "a score that knows nothing, at its own best threshold"
+    return 0.5, "chance"
 
 
 def conditions_of(setting: dict, name: str) -> dict:

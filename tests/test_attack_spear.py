@@ -238,6 +238,19 @@ def test_records_that_light_the_same_neurons_merge_and_only_the_labels_tell():
     assert not answer.certificate.any()
 
 
+def test_records_that_leave_a_part_of_the_gradient_unexplained_do_not_fit():
+    records = batch("genotypes", 4).double()
+    net, _, view = case(records)
+    seen = dense_gradient(net, view)
+    whole = torch.cat([records, torch.ones(len(records), 1)], 1)
+    assert fits(seen, whole, slopes_of(seen, whole))
+    stranger = torch.cat([batch("genotypes", 1, seed=9).double(), torch.ones(1, 1)], 1)
+    beside = stranger - stranger @ torch.linalg.pinv(whole) @ whole  # nothing of it in their span
+    more = dataclasses.replace(seen, gradient=seen.gradient + 1e-3 * beside / beside.norm())
+    assert torch.allclose(slopes_of(more, whole).value, slopes_of(seen, whole).value, atol=1e-9)
+    assert not fits(more, whole, slopes_of(more, whole))
+
+
 def test_a_gradient_of_the_wrong_sign_is_noticed():
     records = batch("images", 3)
     net, _, view = case(records)

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from leaklab.assess.audit import Batch, Effort, Federation, audit, findings
 from leaklab.assess.audit import subject as subjects
-from leaklab.assess.audit.findings import as_text, gaps, overview
+from leaklab.assess.audit.findings import as_text, by_chance, gaps, overview
 from leaklab.assess.audit.inputs import kind_of, split
 from leaklab.assess.audit.running import interval_of
 from leaklab.assess.audit.trying import share_read
@@ -75,6 +75,13 @@ def test_findings_put_leaks_first_and_carry_the_blind_guess(table_audit):
     assert leaks == sorted(leaks, reverse=True) and leaks[0]
     first = next(text for text in said if "one hospital's update" in text and "neuron" in text)
     assert "batch 1: 1.00 (0.54 to 1.00, 6 rounds), without it 0.00" in first
+
+
+def test_the_number_of_comparisons_stands_beside_the_findings(table_audit):
+    held = [r for r in table_audit.results if r.value is not None]
+    said = by_chance(table_audit)
+    assert f"against a guess: {len(held)}; above it: {sum(r.above for r in held)}." in said
+    assert said in " ".join(as_text(table_audit).split())
 
 
 def test_the_overview_names_the_best_result_of_each_observer(table_audit):

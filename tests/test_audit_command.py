@@ -120,12 +120,19 @@ def made(*results: Result, model: str = "Net") -> Audit:
                  results or (result(),), (Picture("first", image, image, image),))
 
 
+def test_a_result_is_above_a_guess_only_where_its_whole_interval_is():
+    assert result(interval=(0.11, 1.0)).above
+    assert not result(interval=(0.1, 1.0)).above and not result(interval=(0.05, 1.0)).above
+    assert not result(value=None, interval=None, baseline=None).above
+
+
 def test_the_page_fetches_nothing_and_holds_its_pictures():
     page = to_html(made())
     assert page.count("data:image/png;base64,") == 6
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", page)
     assert not re.search(r"@import|url\(|<script|<link", page)
     assert "default-src 'none'" in page
+    assert "Results held against a guess: 1; above it: " in page
 
 
 def test_words_of_a_model_are_no_markup():

@@ -75,6 +75,19 @@ def test_a_rate_that_the_non_members_cannot_carry_is_refused():
             metric.operating_point(scores, members, wrong)
 
 
+@pytest.mark.parametrize(("others", "fpr"), [(111, 0.01), (111, 0.02), (203, 0.01), (1000, 0.01)])
+def test_a_score_that_knows_nothing_reaches_the_chance_rate_and_not_the_fpr(others, fpr):
+    draw, members = generator("nothing", others), torch.arange(others + 50) < 50
+    found = torch.tensor([metric.operating_point(
+        torch.rand(len(members), generator=draw), members, fpr).true_positive_rate
+        for _ in range(1500)]).double()
+    error = float(found.std()) / len(found) ** 0.5
+    expected = metric.chance_rate(fpr, others)
+    assert abs(float(found.mean()) - expected) < 4 * error
+    if others == 111:
+        assert float(found.mean()) - fpr > 8 * error, "more than the share of false alarms allowed"
+
+
 def test_what_cannot_be_judged_is_refused():
     some = torch.tensor([True, False])
     with pytest.raises(ValueError, match="NaN"):
@@ -161,12 +174,15 @@ def test_the_area_of_each_record_is_over_models():
 def test_the_chart_is_logarithmic_and_marks_what_cannot_be_seen():
     members = torch.arange(400) < 200
     curve = metric.roc(torch.rand(400, generator=generator(3)), members)
-    ax = roc_chart({"coin": curve}, title="Nothing to see")
+    ax = roc_chart({"an attack": curve}, title="Nothing to see")
     assert ax.get_xscale() == ax.get_yscale() == "log"
     left, right = ax.get_xlim()
     assert left < 1 / 200 and right == 1
     grey = [patch.get_xy() for patch in ax.patches]
     assert len(grey) == 1, "one shaded region"
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["an attack", "coin", "too few non-members"]
+    assert not ax.texts, "no label that a curve could cross"
     for wrong in ({"curves": {}, "title": ""},
                   {"curves": {"a": curve}, "title": "", "floor": 2}):
         with pytest.raises(ValueError, match="expected"):

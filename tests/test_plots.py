@@ -155,6 +155,12 @@ def contrast(a, b) -> float:
     return (bright + 0.05) / (dark + 0.05)
 
 
+def test_small_values_of_an_uplift_map_have_two_decimals_and_nothing_is_minus_zero():
+    row = [uplift_of(value, value - 0.001, value + 0.001) for value in (-0.03, 0.046, -0.004)]
+    ax = plots.uplift_map({"r": row}, ["a", "b", "c"], xlabel="x", ylabel="y", title="t", limit=1)
+    assert [text for text, *_ in cells(ax).values()] == ["−0.03", "+0.05", "+0.00"]
+
+
 def test_an_uplift_map_with_nothing_measured_or_a_short_row():
     ax = plots.uplift_map({"r": [None]}, ["a"], xlabel="x", ylabel="y", title="t")
     assert [cell[0] for cell in cells(ax).values()] == ["not\nmeasured"]

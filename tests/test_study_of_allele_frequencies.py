@@ -35,7 +35,9 @@ def test_no_trial_is_asked_for_twice():
 @pytest.mark.parametrize(("setting", "key"), [
     ({"part": "simulated", "cohort": 100, "snps": 1000, "reference": 100}, "ratio, auc"),
     ({"part": "people", "cohort": 100, "snps": 1000, "reference": 200}, "Homer, named"),
+    ({"part": "people", "cohort": 200, "snps": 3000, "reference": 200}, "left out, auc"),
     ({"part": "ancestry", "against": "EUR"}, "own people, alarms"),
+    ({"part": "ancestry", "against": "EUR"}, "held out, alarms"),
     ({"part": "relatives", "relation": "sibling"}, "kin, share"),
     ({"part": "gradient", "hospitals": 2}, "label known, auc"),
     ({"part": "noise", "snps": 300, "noise": 0.3}, "best weights, auc"),

@@ -157,6 +157,12 @@ def test_every_attack_lies_below_its_ceiling_and_every_audit_on_its_side_of_the_
     assert len(under) == 10 + 16
     for item in under:
         assert item.interval[0] <= item.setting["ceiling"], item.name
+    for mu in (0.5, 1.0, 2.0, 4.0):
+        for name, ceiling in (("auc", bounds.auc_ceiling(mu)),
+                              ("tpr", bounds.tpr_ceiling(0.01, mu))):
+            setting = STUDY.conditions_of({"part": "members", "mu": mu}, f"server_{name}")
+            assert setting["ceiling"] == ceiling == pytest.approx(
+                RECORDED[f"members_{mu}_server_{name}"].setting["ceiling"], abs=1e-5)
     for item in RECORDED.values():
         if "promised" in item.setting:
             sound = item.setting["code"] in ("correct", "poisson")

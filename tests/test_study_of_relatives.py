@@ -212,6 +212,26 @@ def test_one_search_in_a_hundred_passes_the_limit_if_scores_are_independent():
     assert CLIFFS.limit(0.3, 50, 0.4) == pytest.approx(CLIFFS.limit(0.5, 50))
 
 
+def test_the_guess_of_a_search_is_among_people_of_the_victims_ancestry():
+    rivals = int((RELATIVES.panel().ancestries == "EUR").sum()) - RELATIVES.FOUNDERS
+    assert rivals == RELATIVES.RIVALS == 253
+    assert RELATIVES.baseline_of("first")[0] == 1 / (rivals + 1)
+    assert recorded("14_relatives")["search_cousin_1000_first"].baseline == pytest.approx(
+        1 / (rivals + 1), rel=1e-5)
+
+
+def test_limits_are_set_on_seeds_of_their_own(monkeypatch):
+    asked = []
+
+    def none(seed, number):
+        asked.append(seed[0])
+        return np.zeros((len(RELATIVES.SNPS), number))
+
+    monkeypatch.setattr(RELATIVES, "closest_strangers", none)
+    RELATIVES.limits()
+    assert set(asked) == set(RELATIVES.TUNING) and not set(asked) & set(RELATIVES.SEEDS)
+
+
 def test_only_a_relative_who_comes_first_and_passes_the_limit_is_claimed(monkeypatch):
     (_, targets), array = CHAIN.data()
     people = targets.dosages[:, array]

@@ -83,6 +83,7 @@ def test_no_trial_is_asked_for_twice_and_none_on_the_seeds_of_the_settings():
     ({"part": "privacy", "mu": 2.0}, "server_whitened_auc", "privacy_2.0_server_whitened_auc"),
     ({"part": "skew"}, "labels_auc", "skew_labels_auc"),
     ({"part": "public", "records": 5}, "server_whitened_tpr", "public_5_server_whitened_tpr"),
+    ({"part": "looks"}, "permuted_auc", "looks_permuted_auc"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_rerun_repeats_the_record(setting, key, name):
     with promised_data():
@@ -101,6 +102,17 @@ def test_controls_are_at_chance_and_no_attack_is_above_its_ceiling():
         assert item.interval[1] < item.setting["ceiling"] < ranking_ceiling(mu)
     auc_of = {mu: RECORDED[f"privacy_{mu}_server_whitened_auc"].value for mu in (0.0, 4.0, 0.5)}
     assert auc_of[0.0] > auc_of[4.0] > auc_of[0.5]
+
+
+def test_a_true_positive_rate_stands_beside_what_knows_nothing():
+    """The threshold is the lowest that those at no hospital allow: two of 112, not one of 100."""
+    assert RECORDED["looks_public_loss_tpr"].baseline == pytest.approx(2 / 112, abs=1e-6)
+    assert RECORDED["radiographs_server_loss_tpr_10"].baseline == pytest.approx(3 / 251, abs=1e-6)
+    with promised_data():
+        dealt = STUDY.heart_deal(0)
+        guess, _ = STUDY.baseline_of(STUDY.patients(), "server_whitened_tpr")
+    assert guess == 2 / 112
+    assert {int((~side).sum()) for side in dealt.members} == {STUDY.OUTSIDE, STUDY.OUTSIDE + 1}
 
 
 def test_what_the_chapter_says_holds():

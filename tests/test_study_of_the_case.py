@@ -92,6 +92,11 @@ def test_victims_given_back_are_rebuilt_and_strangers_are_not():
     assert bool((right["identified"] == 1).all()) and float(right["control_identified"].max()) == 0
     wrong = case_study.judged(known.private[20:28], truth, labels, 3)
     assert float(wrong["rebuilt"].max()) == 0 and float(wrong["identified"].max()) == 0
+    gallery = known.private[:case_study.GALLERY]
+    strangers = gallery[~case_study.same_images(gallery, truth).any(1)][:8]
+    hit = case_study.judged(strangers, truth, labels, 3)
+    assert bool((hit["control_identified"] == 1).all()), "the control finds whom it is given"
+    assert float(hit["identified"].max()) == 0
 
 
 @pytest.mark.parametrize("setting", [

@@ -1,6 +1,6 @@
-"""Published attacks, one family a file: ``attack(model, view, ...) -> Recovered``.
+"""Published attacks, and variants that say so, one family a file.
 
-A ``View`` is all that an attack learns about the hospitals. Where it needs what is unknown, it
+Each is ``attack(model, view, ...) -> Recovered``. A ``View`` is all that an attack learns about the hospitals. Where it needs what is unknown, it
 raises ``ValueError`` and says what.
 
     dense_layer, exclusive_neurons, spear, labels,      records and labels by algebra

@@ -117,15 +117,28 @@ def auc(scores: Tensor, members: Tensor) -> float:
 def operating_point(scores: Tensor, members: Tensor, fpr: float) -> OperatingPoint:
     """The lowest threshold at which at most a share ``fpr`` of the non-members is accused.
 
-    The threshold is chosen on the records it is judged on, as is usual. Shapes and errors as in
-    :func:`roc`; also ``ValueError`` for an ``fpr`` outside (0, 1), or one that the non-members
-    cannot carry because it allows less than one false alarm among them.
+    The threshold is chosen on the records it is judged on, as is usual; :func:`chance_rate` says
+    what that alone gives. Shapes and errors as in :func:`roc`; also ``ValueError`` for an ``fpr``
+    outside (0, 1), or one that the non-members cannot carry because it allows less than one false
+    alarm among them.
     """
     curve = roc(scores, members)
     allowed = _allowed(fpr, curve.non_members)
     k = int((curve.false_positives <= allowed).sum()) - 1
     return OperatingPoint(fpr, float(curve.thresholds[k]), int(curve.false_positives[k]),
                           curve.non_members, int(curve.true_positives[k]), curve.members)
+
+
+def chance_rate(fpr: float, non_members: int) -> float:
+    """What a score that knows nothing names of the members at :func:`operating_point`, on average.
+
+    The lowest threshold that allows ``a`` false alarms lies just above the (a + 1)-th of the n
+    non-members, and a member with a score drawn like theirs lies above that one with a chance of
+    (a + 1) / (n + 1). For one false alarm among 111 that is 1.8 %, not 0.9 or 1 %. It is also how
+    often people are accused who had no part in setting the threshold. Errors as in
+    :func:`operating_point`.
+    """
+    return (_allowed(fpr, non_members) + 1) / (non_members + 1)
 
 
 @dataclass(frozen=True)

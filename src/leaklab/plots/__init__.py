@@ -202,7 +202,8 @@ def uplift_map(
     ``rows`` maps the name of a row (a batch size, say) to its evidence, one item a column (a
     condition), ``None`` where nobody measured. Cells whose interval includes 0 are hatched: these
     trials do not show that the update gave more than a guess without it. ``limit`` is the value
-    at which colours are full, the largest by default; numbers in the cells are never clipped.
+    at which colours are full, the largest by default; numbers in the cells are never clipped, and
+    have a second decimal where ``limit`` is small, as that of shares is.
 
     Raises ``ValueError`` for a row with another number of cells than ``columns``.
     """
@@ -216,7 +217,7 @@ def uplift_map(
     fig, ax = plt.subplots(figsize=(max(5.4, 0.95 * len(columns) + 2.2), 0.55 * len(rows) + 2.0))
     for y, items in enumerate(rows.values()):
         for x, item in enumerate(items):
-            _uplift_cell(ax, x, y, item, scale)
+            _uplift_cell(ax, x, y, item, scale, digits=1 if full > 2 else 2)
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel,
            ylabel=ylabel, title=title)
     ax.set_xticks(range(len(columns)), columns)
@@ -233,13 +234,14 @@ def uplift_map(
     return ax
 
 
-def _uplift_cell(ax: Axes, x: int, y: int, item: Evidence | None, scale: ScalarMappable) -> None:
+def _uplift_cell(ax: Axes, x: int, y: int, item: Evidence | None, scale: ScalarMappable, *,
+                 digits: int) -> None:
     colour = to_rgb(scale.to_rgba(item.value)) if item else (0.88,) * 3
     none = item is not None and item.interval[0] <= 0 <= item.interval[1]
     ax.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, edgecolor="0.45",
                            linewidth=0, hatch="////" if none else None))
     luminance = np.dot(np.power(colour, 2.2), (0.2126, 0.7152, 0.0722))  # as WCAG 2 reckons
-    number = f"{item.value:+.1f}".replace("-", "−") if item else "not\nmeasured"
+    number = f"{item.value:+z.{digits}f}".replace("-", "−") if item else "not\nmeasured"
     ax.text(x, y, number, ha="center", va="center", fontsize="medium" if item else "x-small",
             color="white" if luminance < 0.18 else "black",
             bbox={"facecolor": colour, "linewidth": 0, "pad": 1.5})

@@ -31,9 +31,7 @@ def roc_chart(curves: Mapping[str, Roc], *, title: str, floor: float | None = No
     left = lowest / 3
     ax.plot([left, 1], [left, 1], color="0.35", linestyle="--", marker="", linewidth=1,
             label="coin")
-    ax.axvspan(left, lowest, color="0.88", zorder=0)
-    ax.text((left * lowest) ** 0.5, 0.5, "too few non-members", rotation=90, ha="center",
-            va="center", fontsize="small", transform=ax.get_xaxis_transform())
+    ax.axvspan(left, lowest, color="0.88", zorder=0, label="too few non-members")
     ax.set(xscale="log", yscale="log", xlim=(left, 1), ylim=(left, 1), xlabel=xlabel,
            ylabel=ylabel, title=title)
     ax.legend(loc="lower right")

@@ -50,6 +50,14 @@ def gaps(audit: Audit) -> tuple[str, ...]:
                  for (status, reason), rows in reasons.items())
 
 
+def by_chance(audit: Audit) -> str:
+    """How many results were held against a guess, and how many chance alone would put above it."""
+    held = [r for r in audit.results if r.status == MEASURED]
+    return (f"Results held against a guess: {len(held)}; above it: {sum(r.above for r in held)}. "
+            "Chance alone puts up to one in forty above. One that nothing else supports is a "
+            "reason to play more rounds.")
+
+
 def as_text(audit: Audit) -> str:
     """All of it for a terminal: the overview, findings, gaps and warnings."""
     rows = overview(audit)
@@ -58,8 +66,9 @@ def as_text(audit: Audit) -> str:
         lines += ["", f"{observer}: {what}"]
         lines += [f"  batch {size:<5} {cell}" for size, cell in
                   zip(audit.federation.batch_sizes, cells, strict=True)]
-    for title, texts in (("Findings", findings(audit)), ("Not measured, which is no safety",
-                         gaps(audit)), ("Before you read the figures", audit.warnings)):
+    for title, texts in (("Findings", (*findings(audit), by_chance(audit))),
+                         ("Not measured, which is no safety", gaps(audit)),
+                         ("Before you read the figures", audit.warnings)):
         lines += ["", title, *(fill(text, 96, initial_indent="- ", subsequent_indent="  ")
                                for text in texts or ("nothing",))]
     return "\n".join(lines)

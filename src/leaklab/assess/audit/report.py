@@ -12,7 +12,7 @@ from torch import Tensor
 
 import leaklab
 from leaklab.assess.audit.appetite import Verdict
-from leaklab.assess.audit.findings import findings, gaps, overview
+from leaklab.assess.audit.findings import by_chance, findings, gaps, overview
 from leaklab.assess.audit.running import Audit, Picture
 
 ENLARGED = 96  # pixels a side that a small image is shown at, at least
@@ -28,9 +28,9 @@ def to_html(audit: Audit, verdict: Verdict | None = None) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pictures = [{"title": p.title, "rows": _rows(p)} for p in audit.pictures]
     return environment.get_template("report.html").render(
-        audit=audit, findings=findings(audit), gaps=gaps(audit), overview=overview(audit),
-        pictures=pictures, verdict=verdict, version=leaklab.__version__,
-        training=audit.federation.training)
+        audit=audit, findings=findings(audit), by_chance=by_chance(audit), gaps=gaps(audit),
+        overview=overview(audit), pictures=pictures, verdict=verdict,
+        version=leaklab.__version__, training=audit.federation.training)
 
 
 def _rows(picture: Picture) -> list[tuple[str, list[str]]]:

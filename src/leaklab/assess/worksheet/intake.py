@@ -65,7 +65,11 @@ def from_evidence(
 
 
 def _fpr(recorded: Evidence) -> float | None:
-    """The studies record, as the baseline of a true positive rate, the false positive rate."""
+    """The baseline of a true positive rate, which is the false positive rate among other strangers.
+
+    Where few strangers set the threshold it is above the share of them that was allowed; see
+    :func:`leaklab.metrics.roc.chance_rate`.
+    """
     return recorded.baseline
 
 

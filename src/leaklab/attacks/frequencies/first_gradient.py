@@ -16,7 +16,8 @@ of zero, who knows the SNPs and how they were scaled, holds the genotypes of the
 about, and public allele frequencies. A sum over hospitals works alike, with all their patients as
 the cohort.
 
-Sources: membership from frequencies, Homer et al. (2008, doi:10.1371/journal.pgen.1000167); that
+Sources: membership from frequencies, Homer et al. (2008, doi:10.1371/journal.pgen.1000167); from
+results of quantitative traits, Im et al. (2012, American Journal of Human Genetics 90:591); that
 what a federated study of genomes exchanges is such statistics, and gives patients away,
 Nasirigerdeh et al. (2021, doi:10.1145/3404835.3462996), for another model and by another attack.
 

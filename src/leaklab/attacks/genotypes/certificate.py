@@ -15,7 +15,8 @@ Mother + father - child is whole at every SNP: it is the genotype of the alleles
 not get, and nobody's. Point 3 tells it from a patient. Where that cannot be tried (too narrow a
 layer, another activation than ReLU), rows that have close kin among the rows found are not
 certified, nor are rows of which a sum a + b - c is whole. Of families, such a layer then certifies
-nobody. With the last rule alone about a third of what it certifies is nobody's.
+nobody. With the last rule alone 18 of 56 rows certified in the study's ten such batches were
+nobody's.
 
 The certificate is no part of a paper. It is evidence under assumptions, no proof: SNPs are near
 independent for point 2, or far more than needed. The sum a + b - c of unrelated people is whole
