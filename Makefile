@@ -55,10 +55,11 @@ publish: $(STAMP) ## make book, labs and wheel for REPOSITORY=https://github.com
 notebooks: $(STAMP) ## regenerate and run the labs whose inputs changed (FORCE=1: all of them)
 	$(BIN)/python tools/notebooks.py $(if $(FORCE),--force) $(NB)
 
+LAB = $(firstword $(wildcard notebooks/$(NB)_*.ipynb notebooks/$(NB).ipynb notebooks/projects/$(NB)_*.ipynb))
 lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01, or a starter: NB=p1
 	@test -n "$(NB)" || { echo "Name a lab: make lab NB=01"; exit 2; }
-	@find notebooks -name "$(NB)*.ipynb" | grep -q . || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
-	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(find notebooks -name "$(NB)*.ipynb" | sort | head -1)
+	@test -n "$(LAB)" || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
+	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $(LAB)
 
 federation: $(STAMP) ## five hospitals as processes over TLS on this machine: train, capture, take down
 	@$(BIN)/python deploy/federation.py

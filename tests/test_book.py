@@ -24,10 +24,7 @@ import browser  # noqa: E402
 import chapter_map  # noqa: E402
 import slide_check  # noqa: E402
 import slides  # noqa: E402
-
-needs_chromium = pytest.mark.skipif(
-    browser.find_chromium() is None,
-    reason="no Chromium here; install one or name it in LEAKLAB_CHROMIUM to check pages in it")
+from in_browser import needs_chromium  # noqa: E402
 
 
 @pytest.fixture(scope="module")

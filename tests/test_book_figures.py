@@ -9,32 +9,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-import book as book_tool
 import browser
+import in_browser
 
 ROOT = Path(__file__).parents[1]
 LABS = sorted(text.stem for text in (ROOT / "notebooks/text").glob("[0-9][0-9]_*.md")
               if "scrubber.scrubber(" in text.read_text(encoding="utf-8"))
 OF_NO_USE = ("a", "z", "/", "Enter", "Escape", "Shift")
 
-pytestmark = pytest.mark.skipif(
-    browser.find_chromium() is None,
-    reason="no Chromium here; install one or name it in LEAKLAB_CHROMIUM to check pages in it")
-
-
-@pytest.fixture(scope="module")
-def opened():
-    """The address of the built book and a browser that is cut off from all else."""
-    with browser.opened(book_tool.build(ROOT).parents[1]) as (base, context):
-        yield base, context
-
-
-@pytest.fixture
-def page(opened):
-    page = opened[1].new_page()
-    page.set_default_timeout(10_000)
-    yield page
-    page.close()
+pytestmark = in_browser.needs_chromium
+opened, page = in_browser.opened, in_browser.page  # fixtures
 
 
 def open_lab(page: Page, base: str, lab: str) -> list[Locator]:
@@ -128,7 +112,8 @@ def test_each_figure_fits_a_telephone_and_shows_all_steps_on_paper(opened, page,
         sheet = figure.locator("> img")
         assert sheet.is_visible() and not figure.get_by_role("slider").is_visible()
         assert sheet.evaluate("image => image.complete && image.naturalWidth") > 0
-        assert re.search(r"One column per step, from .+ to .+\.$", sheet.get_attribute("alt"))
+        order = r"(One column per step|Steps line by line), from .+ to .+\.$"
+        assert re.search(order, sheet.get_attribute("alt"))
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     for figure in figures:
         assert figure.get_by_role("slider").is_visible()

@@ -17,27 +17,12 @@ sys.path.insert(0, str(ROOT / "book/_ext"))
 
 import bookkit  # noqa: E402
 
-import book as book_tool  # noqa: E402
 import browser  # noqa: E402
+import in_browser  # noqa: E402
 
 CHAPTERS = ("01_federated_averaging", "02_what_crosses_the_wire", "03_exact_leakage")
-pytestmark = pytest.mark.skipif(
-    browser.find_chromium() is None,
-    reason="no Chromium here; install one or name it in LEAKLAB_CHROMIUM to check pages in it")
-
-
-@pytest.fixture(scope="module")
-def opened():
-    with browser.opened(book_tool.build(ROOT).parents[1]) as (base, context):
-        yield base, context
-
-
-@pytest.fixture
-def page(opened):
-    page = opened[1].new_page()
-    page.set_default_timeout(10_000)
-    yield page
-    page.close()
+pytestmark = in_browser.needs_chromium
+opened, page = in_browser.opened, in_browser.page  # fixtures
 
 
 def name(page: Page, base: str) -> str:

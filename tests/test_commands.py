@@ -47,6 +47,16 @@ def test_jupyter_is_started_without_the_thread_limit_and_not_with_an_empty_one()
     assert "env -u OMP_NUM_THREADS" in make("-n", "lab", "NB=01")
 
 
+@pytest.mark.parametrize(("number", "opened"), [
+    ("01", "notebooks/01_federated_averaging.ipynb"),
+    ("p1", "notebooks/projects/p1_foundations.ipynb"),
+    ("1", None), ("99", None), ("", None),
+])
+def test_one_lab_is_opened_by_its_whole_number(number, opened):
+    said = make("-n", "lab", f"NB={number}").splitlines()[-1]
+    assert said.endswith(f"jupyter lab {opened or ''}")
+
+
 # --- Continuous integration, with programs of the same names that only say what they would do ---
 
 COLOURED = "\x1b[32m12 passed\x1b[0m in 3.45s"

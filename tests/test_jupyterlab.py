@@ -17,18 +17,15 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
-from browser import FLAGS, HEIGHT, WIDTHS, find_chromium
+import browser
+from in_browser import needs_chromium
 from labs import KERNEL
 
 ROOT = Path(__file__).parents[1]
 MINUTE = 60_000  # in milliseconds, as the browser counts
-pytestmark = [
-    pytest.mark.deployment,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium here; install one or name it "
-                                                       "in LEAKLAB_CHROMIUM"),
-]
+pytestmark = [pytest.mark.deployment, needs_chromium]
 
 FIGURE = """\
 import numpy as np
@@ -86,15 +83,14 @@ def answers(url: str, server: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def chromium():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
+    with browser.started() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
 def page(chromium):
-    page = chromium.new_page(viewport={"width": WIDTHS["desktop"], "height": HEIGHT})
+    desktop = {"width": browser.WIDTHS["desktop"], "height": browser.HEIGHT}
+    page = chromium.new_page(viewport=desktop)
     page.set_default_timeout(MINUTE)
     yield page
     page.close()
@@ -114,8 +110,6 @@ def small(*sources: str) -> nbformat.NotebookNode:
 
 def executed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The same with the output of its figure stored."""
-    from leaklab.teaching.scrubber import scrubber  # noqa: F401 - what the cell imports
-
     names: dict = {}
     *lines, last = FIGURE.splitlines()
     exec("\n".join(lines), names)

@@ -226,11 +226,10 @@ def test_an_interrupt_leaves_the_old_notebook_and_no_kernel(repository, tmp_path
     before = stored(repository)
     call = [sys.executable, "-c", CALL + "sys.exit(status)", repository]
     process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=TOOLS)
-    waited = time.monotonic() + 30
-    while not (marker.exists() and marker.read_text()) and time.monotonic() < waited:
-        time.sleep(0.05)
+    while process.poll() is None and not (marker.exists() and marker.read_text()):
+        time.sleep(0.05)  # however long a busy machine takes: the cell ends with the process
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=90)
     assert (process.returncode, "interrupted" in said) == (130, True), said
     assert stored(repository) == before
     assert not alive(int(marker.read_text()))

@@ -1,14 +1,13 @@
 """The book on paper holds every page once, in order, and links that lead inside it."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import browser
 import pdf
+from in_browser import needs_chromium
 
 ROOT = Path(__file__).parents[1]
 SHELL = ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Title — Book</title>'
@@ -23,7 +22,6 @@ PAGES = {
 }
 ORDER = [{"caption": "", "pages": ["book/index.html"]},
          {"caption": "Part", "pages": ["book/one.html", "lab/one.html"]}]
-needs_chromium = pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium here")
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def test_starters_lead_to_the_published_book_and_the_texts_of_the_fork_stay(publ
 
 def test_the_published_labs_are_in_step_with_their_texts(published):
     copy = published / "copy"
-    assert notebooks.check(publish.texts(copy), copy) == []
+    assert notebooks.check(labs.texts_of(copy), copy) == []
 
 
 def test_the_bundle_brings_the_labs_and_no_workflow_into_the_repository(fork, published, tmp_path):

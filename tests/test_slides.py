@@ -24,8 +24,7 @@ import slide_check  # noqa: E402
 import slide_deck  # noqa: E402
 import slide_pages  # noqa: E402
 import slides  # noqa: E402
-
-needs_chromium = pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium here")
+from in_browser import needs_chromium  # noqa: E402
 
 SHELL = "<html><body><nav>Not this</nav><article><section>{}</section></article></body></html>"
 PAGE = """<h1><span class="section-number">3. </span>Leaks: read a record</h1>

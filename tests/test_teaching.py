@@ -15,11 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from scipy.stats import norm as Normal
 from scipy.stats import t as Student
 
-from browser import FLAGS, find_chromium
+import browser
+import in_browser
 from leaklab.federation import Hospital
 from leaklab.teaching import checks, solutions
 from leaklab.teaching.scrubber import scrubber
@@ -133,20 +134,17 @@ POLICY = ("default-src 'self' 'unsafe-inline' data: blob:; object-src 'none'; ba
 
 
 @pytest.fixture(scope="module")
-def browser():
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no Chromium found; install it or set LEAKLAB_CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+def chromium():
+    if browser.find_chromium() is None:
+        pytest.skip(in_browser.MISSING)
+    with browser.started() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
-def page(browser):
+def page(chromium):
     """A page under the book's content security policy that notes every complaint."""
-    page = browser.new_page()
+    page = chromium.new_page()
     page.complaints = []
     page.on("console", lambda message: page.complaints.append(message.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))

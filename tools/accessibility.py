@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -48,6 +49,7 @@ RUN = """async ([scope, options]) => {
 }"""
 
 
+@cache
 def axe_core() -> str | None:
     """The script of axe-core, or ``None`` where the package that carries it is not installed.
 
@@ -69,10 +71,15 @@ def checked(script: bytes, expected: str) -> bytes:
 
 
 def findings(page: Page, view: str) -> list[str]:
-    """Serious and critical faults of ``page``, which holds axe-core already, one line a rule.
+    """Serious and critical faults of ``page``, one line a rule; none where axe-core is missing.
 
     The page is shown already as ``view``, one of ``VIEWS``, says.
     """
+    axe = axe_core()
+    if axe is None:
+        return []
+    if not page.evaluate("Boolean(window.axe?.run)"):
+        page.evaluate(axe)
     return [f"axe {one['rule']} ({view}): {one['what']}; {one['count']} times, first "
             f"{one['where']}, {one['markup']}"
             for one in page.evaluate(RUN, list(VIEWS[view])) if one["rule"] not in OF_THE_THEME]

@@ -1,10 +1,10 @@
 """Open every page of the built book in a real browser: ``python tools/browser.py [--shots DIR]``.
 
 The browser is sent through a proxy that does not exist, which cuts it off from all but the book,
-served on this machine. A page is faulted for a request that fails or
-leaves the book, a message on the console, a script error, mathematics that was not set, a picture
-without a text alternative or too dark to read in the dark theme, content wider than the window, a
-link that leads nowhere, more than 1.5 MB to load, and what axe-core holds to be a serious barrier.
+served on this machine. A page is faulted for a request that fails or leaves the book, a message on
+the console, a script error, mathematics that was not set, a picture without a text alternative or
+too dark to read in the dark theme, content wider than the window, a link that leads nowhere, more
+than 1.5 MB to load, and what axe-core holds to be a serious barrier.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import quote, unquote, urldefrag
 
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import accessibility
 
@@ -170,9 +170,7 @@ def visit(page: Page, base: str, name: str, folder: Path, shots: Path | None) ->
     seen = page.evaluate(LOOK)
     if (heavy := weight(folder, base, asked)) > HEAVIEST:
         faults.append(f"{heavy:,} bytes to load, expected at most {HEAVIEST:,}")
-    if axe := accessibility.axe_core():
-        page.evaluate(axe)
-        faults += accessibility.findings(page, "desktop")
+    faults += accessibility.findings(page, "desktop")
     faults += [f"mathematics not set: {formula}" for formula in seen["formulas"]]
     faults += [f"no alternative text: {picture}" for picture in seen["pictures"]]
     for device, width in WIDTHS.items():
@@ -180,11 +178,9 @@ def visit(page: Page, base: str, name: str, folder: Path, shots: Path | None) ->
         faults += [f"at {width} px {wide}" for wide in page.evaluate(TOO_WIDE)]
         if shots:
             photograph(page, shots, f"{name.removesuffix('.html').replace('/', '__')}_{device}")
-    if axe:
-        faults += accessibility.findings(page, "phone")
+    faults += accessibility.findings(page, "phone")
     page.evaluate(THEME, "dark")
-    if axe:
-        faults += accessibility.findings(page, "dark")
+    faults += accessibility.findings(page, "dark")
     faults += [f"too dark in the dark theme: {name}" for name in page.evaluate(TOO_DARK)]
     return Visit(name, tuple(dict.fromkeys(faults)), frozenset(seen["ids"]),
                  frozenset(seen["links"]))
@@ -219,19 +215,27 @@ def dead_links(visits: list[Visit], base: str, folder: Path) -> list[str]:
 
 
 @contextmanager
+def started() -> Iterator[Browser]:
+    """Inside, a browser runs that reaches no machine but this one.
+
+    Raises ``FileNotFoundError`` where there is no browser.
+    """
+    path = find_chromium()
+    if path is None:
+        raise FileNotFoundError(f"no browser found, expected LEAKLAB_CHROMIUM or one of {CHROMIUM}")
+    with (sync_playwright() as playwright,
+          playwright.chromium.launch(executable_path=path, args=list(FLAGS)) as chromium):
+        yield chromium
+
+
+@contextmanager
 def opened(folder: Path) -> Iterator[tuple[str, BrowserContext]]:
     """Inside, ``folder`` is served and a browser is there to open it: its address, and the browser.
 
     Raises ``FileNotFoundError`` where there is no browser.
     """
-    browser = find_chromium()
-    if browser is None:
-        raise FileNotFoundError(f"no browser found, expected LEAKLAB_CHROMIUM or one of {CHROMIUM}")
-    with served(folder) as base, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=list(FLAGS))
-        yield base, chromium.new_context(
-            viewport={"width": WIDTHS["desktop"], "height": HEIGHT})
-        chromium.close()
+    with served(folder) as base, started() as chromium:
+        yield base, chromium.new_context(viewport={"width": WIDTHS["desktop"], "height": HEIGHT})
 
 
 def check(folder: Path, shots: Path | None = None) -> list[str]:

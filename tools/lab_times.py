@@ -10,7 +10,6 @@ most memory it held at once. Downloads are not counted. Nothing is written for a
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from labs import read_lab, to_notebook
+from notebooks import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "# Written by tools/lab_times.py, never by hand: what one run of each lab costs.\n"
@@ -46,9 +46,7 @@ def measure(text: Path, root: Path) -> dict[str, object]:
 
 def write(path: Path, times: dict[str, dict[str, object]]) -> None:
     """Replace ``path`` in one step."""
-    part = path.with_suffix(".part")
-    part.write_text(HEADER + yaml.safe_dump(dict(sorted(times.items()))), encoding="utf-8")
-    os.replace(part, path)
+    write_atomically(path, HEADER + yaml.safe_dump(dict(sorted(times.items()))))
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:

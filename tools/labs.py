@@ -21,6 +21,8 @@ import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+GITHUB = "https://github.com/"
+TEXTS = ("notebooks/text/[0-9][0-9]_*.md", "notebooks/projects/text/p[0-9]_*.md")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python",
             "pygments_lexer": "ipython3"}
@@ -80,6 +82,11 @@ class Lab:
     @property
     def name(self) -> str:
         return self.text.stem
+
+
+def texts_of(root: Path) -> list[Path]:
+    """The texts of all labs, then those of the starters, each in order."""
+    return [text for pattern in TEXTS for text in sorted(root.glob(pattern))]
 
 
 def read_address(root: Path) -> Address:
@@ -170,7 +177,7 @@ def _badge(notebook: Path, address: Address) -> list[NotebookNode]:
     """
     if not address.repository:
         return []
-    path = address.repository.removeprefix("https://github.com/")
+    path = address.repository.removeprefix(GITHUB)
     colab = f"https://colab.research.google.com/github/{path}/blob/{address.branch}"
     badge = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
              f"({colab}/{notebook.as_posix()})")

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from labs import Address
+from labs import GITHUB, Address
 
-GITHUB = "https://github.com/"
 COLAB = "https://colab.research.google.com/github/"
 RAW = "https://raw.githubusercontent.com/"
 ADDRESS = re.compile(r"https?://[^\s\"'<>()\[\]\\`]+")

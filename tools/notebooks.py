@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING
 import nbformat
 
 from lab_key import lab_key
-from labs import KERNEL, Lab, read_lab, to_notebook
+from labs import KERNEL, Lab, read_lab, texts_of, to_notebook
 
 if TYPE_CHECKING:
     from run_lab import Kernels
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = ("notebooks/text/[0-9][0-9]_*.md", "notebooks/projects/text/p[0-9]_*.md")
 PARSING = threading.Lock()  # Python 3.11 fails now and then where two threads parse at once
 
 
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("labs", nargs="*", metavar="NN", help="labs, e.g. 01, or p1 (default: all)")
     args = parser.parse_args(argv)
     root = root.resolve()
-    texts = [text for pattern in TEXTS for text in sorted(root.glob(pattern))]
+    texts = texts_of(root)
     unknown = [n for n in args.labs if not any(t.stem.startswith(n) for t in texts)]
     if unknown:
         print(f"no lab {', '.join(unknown)} among: {', '.join(t.stem for t in texts) or 'none'}")

@@ -15,7 +15,6 @@ It fails where an address in them leads nowhere (tools/links.py).
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import shutil
@@ -32,8 +31,8 @@ import yaml
 import book as book_tool
 import links
 from lab_key import lab_key
-from labs import Address, read_lab
-from notebooks import TEXTS, with_kept_outputs, write_atomically
+from labs import Address, read_lab, texts_of
+from notebooks import with_kept_outputs, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 TO_A_PAGE = re.compile(r"\]\((?:\.\./)+book/([\w/]+)\.md(#[^)\s]*)?\)")
@@ -90,23 +89,19 @@ def lead_to_the_book(copy: Path, book: str) -> None:
 
     It changes the texts, of which :func:`readdress` then makes the notebooks.
     """
-    for text in texts(copy):
+    for text in texts_of(copy):
         words = text.read_text(encoding="utf-8")
         text.write_text(TO_A_PAGE.sub(rf"]({book}/book/\1.html\2)", words), encoding="utf-8")
-
-
-def texts(copy: Path) -> list[Path]:
-    """The texts of labs and of starters."""
-    return [text for pattern in TEXTS for text in sorted(copy.glob(pattern))]
 
 
 def export(root: Path, copy: Path) -> None:
     """Write the files of the last commit in ``root`` into the new folder ``copy``."""
     copy.mkdir(parents=True)
-    packed = subprocess.run(["git", "archive", "HEAD", "--", ".", LEFT_OUT], cwd=root, check=True,
-                            capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+    packed = copy.with_suffix(".tar")
+    git(root, "archive", f"--output={packed}", "HEAD", "--", ".", LEFT_OUT)
+    with tarfile.open(packed) as archive:
         archive.extractall(copy, filter="data")
+    packed.unlink()
 
 
 def write_address(copy: Path, address: Address) -> None:
@@ -121,7 +116,7 @@ def write_address(copy: Path, address: Address) -> None:
 
 def readdress(copy: Path) -> None:
     """Give the notebooks the badge and setup cell of the address, with their stored outputs."""
-    for text in texts(copy):
+    for text in texts_of(copy):
         lab = read_lab(text, copy)
         notebook = with_kept_outputs(lab, lab_key(lab, copy), copy)
         if notebook is None:
@@ -166,6 +161,7 @@ def build_wheel(copy: Path, target: Path, name: str) -> None:
 
 
 def version_of(root: Path) -> str:
+    """The version that pyproject.toml names."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return project["version"]
 

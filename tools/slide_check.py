@@ -63,7 +63,8 @@ def check(folder: Path) -> list[str]:
             faults += [f"{deck.name}: {fault}" for fault in visit(page, deck)]
             if deck == decks[0]:  # the buttons of reveal.js, which are those of every deck
                 load(page, deck, *ROOMS["projector"])
-                faults += [f"{deck.name}: {fault}" for fault in barriers(page, "desktop")]
+                found = accessibility.findings(page, "desktop")
+                faults += [f"{deck.name}: {fault}" for fault in found]
             page.close()
     return faults
 
@@ -79,9 +80,9 @@ def visit(page: Page, deck: Path) -> list[str]:
             faults += [f"{fault} ({room})" for fault in page.evaluate(MEASURE)]
     load(page, deck, *PHONE)
     faults += [f"at 390 px {wide}" for wide in page.evaluate(browser.TOO_WIDE)]
-    faults += barriers(page, "desktop")  # here all slides are seen at once
+    faults += accessibility.findings(page, "desktop")  # here all slides are seen at once
     page.evaluate(browser.THEME, "dark")
-    faults += barriers(page, "dark")
+    faults += accessibility.findings(page, "dark")
     return list(dict.fromkeys(faults))
 
 
@@ -92,15 +93,6 @@ def load(page: Page, deck: Path, width: int, height: int) -> None:
     page.goto(deck.as_uri(), wait_until="load")
     if deck.name != LIST and width > PHONE[0]:
         page.wait_for_function(READY)
-
-
-def barriers(page: Page, view: str) -> list[str]:
-    """What axe-core finds; nothing where it is not installed."""
-    axe = accessibility.axe_core()
-    if axe is None:
-        return []
-    page.evaluate(axe)
-    return accessibility.findings(page, view)
 
 
 def main() -> None:

@@ -218,11 +218,11 @@ def quiz(page: Tag) -> list[Slide]:
     section = next((s for s in sections(page) if heading(s) == QUIZ), None)
     if section is None:
         raise LookupError(f"no section '{QUIZ}' on the page, expected the quiz")
-    return [question(item, "quiz", f"Check what you know: question {number}")
+    return [question(item, f"Check what you know: question {number}")
             for number, item in enumerate(section.ol.find_all("li", recursive=False), 1)]
 
 
-def question(item: Tag, kind: str, title: str) -> Slide:
+def question(item: Tag, title: str) -> Slide:
     """A question, with what is folded below it on the next step and in the notes."""
     fold = item.find("details")
     if fold is None:
@@ -232,7 +232,7 @@ def question(item: Tag, kind: str, title: str) -> Slide:
     fold.extract().summary.decompose()
     answer = pages.inner(fold.find("div") or fold)
     body = f'{pages.inner(item)}\n<div class="answer fragment">{answer}</div>'
-    return Slide(kind, title, body, answer)
+    return Slide("quiz", title, body, answer)
 
 
 def examination(page: Tag) -> Deck:
@@ -244,7 +244,7 @@ def examination(page: Tag) -> Deck:
     try:
         slides = [opening("", title, claim, page)]
         for item in page.select("section > ol > li"):
-            slides.append(question(item, "quiz", f"Question {len(slides)}"))
+            slides.append(question(item, f"Question {len(slides)}"))
     except LookupError as error:
         raise ValueError(f"exam: {error.args[0]}") from error
     return Deck("exam", title, tuple(slides))

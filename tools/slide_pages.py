@@ -29,9 +29,12 @@ DIALECT = ((re.compile(r"\\arg(?![a-z])"), r"\\operatorname{arg}"),
            (re.compile(r"\\([lr])Vert(?![a-z])"), r"\\big\1\\|"))
 BRACKET = re.compile(r"\\[bB]igg?([lr])(?![a-z])")
 GROWS = {"l": r"\left", "r": r"\right"}
+# A tag; where a sentence ends, with what closes after it; and what ends in a full stop without.
 TAG = re.compile(r"<(/?)(\w+)[^>]*?(/?)>")
 END = re.compile(r"(?<=[.!?])((?:</[\w]+>|[”’\"')\]])*)\s+(?=(?:<[^>]+>|[“‘\"'(\[])*[^\sa-z)])")
 SHORTENED = re.compile(r"(?:\bet al|\be\.g|\bi\.e|\bcf|\bvs|\bNo|\bFig|\bDr|\bpp?|\b[A-Z])\.$")
+LEAST = 50
+"""Characters of a sentence that says something alone."""
 FULL = 900
 """Characters of a table on one slide."""
 COLUMNS = 80
@@ -155,18 +158,18 @@ def length(text: str) -> int:
     return len(TAG.sub("", text))
 
 
-def first(text: str, most: int = 240, least: int = 50) -> str:
-    """The first sentences of ``text``: at least ``least`` characters, then up to ``most``."""
+def first(text: str, most: int = 240) -> str:
+    """The first sentences of ``text``: at least ``LEAST`` characters, then up to ``most``."""
     chosen: list[str] = []
     for sentence in sentences(text):
         so_far = sum(map(length, chosen))
-        if so_far >= least and so_far + length(sentence) > most:
+        if so_far >= LEAST and so_far + length(sentence) > most:
             break
         chosen.append(sentence)
     return " ".join(chosen)
 
 
-def last(text: str, most: int = 240) -> str:
+def last(text: str, most: int) -> str:
     """The last sentences of ``text``, at least one, up to ``most`` characters."""
     chosen: list[str] = []
     for sentence in reversed(sentences(text)):
@@ -231,6 +234,8 @@ def picture_figure(picture: Tag) -> str:
 
 def results(lines: list[str]) -> str:
     """Printed lines, set as large as their number and length allow on a slide."""
+    # A letter is 0.61 of the type's size wide, the padding 1.7; both fit into 1140 px, and all
+    # lines into what a title and a sentence leave.
     size = min(26, int(1140 / (0.61 * max(map(len, lines)) + 1.7)), 350 // len(lines))
     text = html.escape("\n".join(lines), quote=False)
     return f'<pre class="results" style="--size: {size}px">{text}</pre>'
