@@ -100,6 +100,9 @@ BARRIERS = {  # what only axe-core can tell
                    '<span class="c" style="color: #ccc">again</span></pre></div>',
                    "axe color-contrast (desktop): Elements must meet minimum color contrast ratio "
                    "thresholds; 1 times"),
+    "faint_signature": ('<dl><dt class="sig">f(<span class="n" style="color: #ccc">first</span> '
+                        '<span class="n" style="color: #ccc">again</span>)</dt><dd>It</dd></dl>',
+                        "thresholds; 1 times, first span"),
     "unreachable": ('<pre style="overflow-x: auto">' + "wide " * 20 + "</pre>",
                     "axe scrollable-region-focusable (phone)"),
 }
