@@ -1,7 +1,7 @@
 """Published attacks, and variants that say so, one family a file.
 
-Each is ``attack(model, view, ...) -> Recovered``. A ``View`` is all that an attack learns about the hospitals. Where it needs what is unknown, it
-raises ``ValueError`` and says what.
+Each is ``attack(model, view, ...) -> Recovered``. A ``View`` is all that an attack learns about the
+hospitals. Where it needs what is unknown, it raises ``ValueError`` and says what.
 
     dense_layer, exclusive_neurons, spear, labels,      records and labels by algebra
     dense_images
