@@ -14,9 +14,10 @@ from leaklab.assess.audit import Batch, Effort, Federation, audit, findings
 from leaklab.assess.audit import subject as subjects
 from leaklab.assess.audit.findings import as_text, gaps, overview
 from leaklab.assess.audit.inputs import kind_of, split
-from leaklab.assess.audit.running import interval_of
+from leaklab.assess.audit.running import Result, interval_of
 from leaklab.assess.audit.trying import share_read
 from leaklab.metrics import proportion_interval
+from leaklab.metrics.reconstruction import identified, match
 from leaklab.models import mlp, small_cnn
 from leaklab.runtime import generator
 from leaklab.transformer import note_model
@@ -83,6 +84,29 @@ def test_the_overview_names_the_best_result_of_each_observer(table_audit):
     assert "perhaps" not in rows["one hospital's update"][0]
     assert "records read 1.00" not in rows["the sum of all hospitals"][1]
     assert rows["the model released"][0] == "not measured"
+
+
+def test_the_overview_keeps_what_is_not_sure_apart():
+    def row(metric, value, low):
+        return Result("a", "", metric, "", "", "", "update", ("server",), 1, 1, "measured",
+                      value=value, interval=(low, 1.0), baseline=0.5, trials=4)
+
+    rows = (row("records read", 0.9, 0.6), row("labels read", 1.0, 0.4),
+            row("records read", 0.7, 0.1), row("membership AUC", 0.5, 0.3))
+    found = SimpleNamespace(results=rows, federation=ALONE)
+    assert overview(found)[0][2] == (
+        "records read 0.90 (guess 0.50); perhaps labels read 1.00 (guess 0.50)",)
+
+
+@pytest.mark.parametrize(("baseline", "rounds"), [(0.5, 6), (0.79, 16)])
+def test_rounds_that_would_show_a_perfect_reading_are_counted(baseline, rounds):
+    low, high = proportion_interval(4, 4)
+    perfect = Result("a", "", "labels read", "", "", "", "update", ("server",), 1, 1, "measured",
+                     value=1.0, interval=(low, high), baseline=baseline, trials=4)
+    said, = findings(SimpleNamespace(results=(perfect,), federation=ALONE))
+    assert f"which {rounds} such rounds would show" in said
+    assert proportion_interval(rounds, rounds)[0] > baseline
+    assert proportion_interval(rounds - 1, rounds - 1)[0] <= baseline
 
 
 def test_each_gap_is_named_once_with_where_it_is(table_audit):
@@ -207,7 +231,7 @@ def test_a_transformer_of_torch_itself_is_audited():
     found = audit(Reader(), batch=Batch(tokens, torch.arange(24) % 2), federation=ALONE,
                   effort=QUICK)
     assert of(found, "tokens").value == 1.0 and of(found, "labels").value == 1.0
-    assert any("dropout" in text for text in found.warnings)
+    assert any(text.startswith("Dropout is on (3 layers)") for text in found.warnings)
 
 
 def foreign(name: str):
@@ -330,6 +354,12 @@ def test_a_layer_without_gradient_is_named():
     (nn.Linear(6, 2), lambda out, y: torch.tensor(1.0), records(6), "does not depend"),
     (nn.Linear(6, 2), cross_entropy, records(6, classes=4), "loss: fails"),
     (nn.Linear(6, 2), cross_entropy, None, "batch: none given"),
+    (nn.Linear(6, 2), cross_entropy, Batch(torch.rand(24, 6), torch.arange(24) // 20 * 2),
+     "Target 2 is out of bounds"),  # a label out of range that is late and rare
+    (nn.Linear(6, 2), cross_entropy, Batch(torch.rand(24, 6), -(torch.arange(24) // 23)),
+     "loss: fails"),
+    (nn.Linear(6, 2), cross_entropy, Batch(torch.ones(24, 6, dtype=torch.long), torch.ones(24)),
+     "taken for tokens"),
 ])
 def test_what_cannot_be_audited_is_named(model, loss, batch, said):
     with pytest.raises(ValueError, match=said):
@@ -350,6 +380,42 @@ def test_too_few_records_and_no_time_are_not_run():
     late = audit(nn.Linear(6, 2), batch=records(6), federation=ALONE,
                  effort=Effort(trials=1, seconds=1e-9))
     assert {r.status for r in late.results} == {"not run"}
+
+
+def test_a_model_that_breaks_in_a_round_alone_is_a_result():
+    class Sulking(nn.Linear):
+        def forward(self, inputs):
+            if self.training:
+                raise KeyError("stage")
+            return super().forward(inputs)
+
+    found = audit(Sulking(6, 2), batch=records(6), federation=ALONE, effort=QUICK)
+    assert {r.status for r in found.results} == {"does not apply"}
+    assert "stage" in found.results[0].reason
+
+
+def test_a_loss_that_warns_is_passed_on():
+    found = audit(nn.Linear(6, 1), nn.MSELoss(), Batch(torch.rand(24, 6), torch.rand(24)),
+                  federation=ALONE, effort=QUICK)
+    assert any("warned: Using a target size" in text for text in found.warnings)
+
+
+def test_rounds_that_use_victims_over_and_over_are_named(table_audit):
+    said = [text for text in table_audit.warnings if "more records than the 40 victims" in text]
+    assert len(said) == 1 and said[0].startswith("At batch 16 ")  # 6 rounds of 2, and of 32, of 40
+
+
+def test_a_guess_may_meet_any_record_of_its_batch():
+    found = audit(mlp(generator(0), num_features=12, width=8), batch=records(12, n=40),
+                  federation=Federation(2, (1, 2)), effort=QUICK)
+    assert [of(found, "gradient matching", size=size).baseline for size in (1, 2)] == [
+        1 / 20, 2 / 20]  # 20 victims; chance draws are matched to their best record first
+    draw, hits = torch.Generator().manual_seed(0), []
+    for _ in range(400):
+        gallery, guess = (torch.rand(n, 3, generator=draw) for n in (20, 2))
+        guess = guess[match(guess, gallery[:2])]
+        hits.append(float(identified(guess, gallery[:2], gallery, distance="mse").mean()))
+    assert 1.3 / 20 < sum(hits) / 400 <= 2 / 20
 
 
 def test_a_model_on_several_devices_is_named():
@@ -375,6 +441,7 @@ def test_the_kind_is_seen(inputs, kind):
 
 @pytest.mark.parametrize(("make", "said"), [
     (lambda: Federation(1), "hospitals: 1"), (lambda: Federation(2, ()), "batch_sizes"),
+    (lambda: Federation(2, (4, 1, 4)), "expected each size once"),
     (lambda: Effort(trials=0), "trials: 0"), (lambda: Effort(seconds=0), "seconds"),
     (lambda: Batch(torch.rand(4), torch.ones(4)), r"inputs: shape \(4,\)"),
     (lambda: Batch(torch.rand(4, 2), torch.ones(3)), "targets: shape"),

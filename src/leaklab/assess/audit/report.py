@@ -12,7 +12,7 @@ from torch import Tensor
 
 import leaklab
 from leaklab.assess.audit.appetite import Verdict
-from leaklab.assess.audit.findings import findings, gaps, overview
+from leaklab.assess.audit.findings import READ_AS, findings, gaps, overview
 from leaklab.assess.audit.running import Audit, Picture
 
 ENLARGED = 96  # pixels a side that a small image is shown at, at least
@@ -29,6 +29,7 @@ def to_html(audit: Audit, verdict: Verdict | None = None) -> str:
     pictures = [{"title": p.title, "rows": _rows(p)} for p in audit.pictures]
     return environment.get_template("report.html").render(
         audit=audit, findings=findings(audit), gaps=gaps(audit), overview=overview(audit),
+        read_as=READ_AS,
         pictures=pictures, verdict=verdict, version=leaklab.__version__,
         training=audit.federation.training)
 

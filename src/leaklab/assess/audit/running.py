@@ -107,15 +107,18 @@ def audit(
     """Attack ``model`` as each observer of ``federation`` could, on the records of ``batch``.
 
     Half of the patients are victims, the other half is what an attacker has beside the view. For
-    each batch size, hospitals train on victims for a round, each trial on others; each artefact
-    that leaves is attacked by all that fits its ``kind``, which defaults to what the inputs look
-    like. ``loss`` is of (outputs, targets). ``model`` is left unchanged; its device is used.
+    each batch size, hospitals train on victims for a round, each trial on a draw of its own; each
+    artefact that leaves is attacked by all that fits its ``kind``, which defaults to what the
+    inputs look like. ``loss`` is of (outputs, targets). ``model`` is left unchanged; its device is
+    used.
 
     Raises ``ValueError`` that names what is wrong with the model, the loss or the records, as
     :func:`leaklab.assess.audit.subject.examine` does; attacks that fail are results.
     """
     if batch is None:
         raise ValueError("batch: none given, expected records to audit with")
+    if seed < 0:
+        raise ValueError(f"seed: {seed} given, expected 0 or more")
     federation, effort = federation or Federation(), effort or Effort()
     kind = kind or kind_of(batch.inputs)
     if kind not in KINDS:
@@ -141,8 +144,9 @@ def audit(
                 pictures.append(_picture(attack, artefact, size, outcome))
     results = tuple(_result(*key, outcomes, federation) for key, outcomes in tried.items())
     return Audit(type(model).__name__, sum(p.numel() for p in model.parameters()), kind,
-                 federation, effort, seed, len(batch), anatomy.warnings, diagnosis, results,
-                 tuple(pictures))
+                 federation, effort, seed, len(batch),
+                 (*anatomy.warnings, *_drawn_often(federation, effort, len(private))), diagnosis,
+                 results, tuple(pictures))
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ class _Bench:
         training = self.federation.training
         try:
             done = one_round(self.subject, records, training, self.seed + trial, loss=self.loss)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # as in _one: a model may raise anything
             return {}, _Refusal(INAPPLICABLE, f"the model does not train on {counted(size)} at "
                                               f"once in {training.mode} mode ({_short(error)})")
         if not all(torch.isfinite(t).all() for t in done.after.values()):
@@ -257,9 +261,19 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     return low, proportion_interval(max(0, ceil(total - 1e-9)), n)[1]
 
 
-def counted(records: int) -> str:
+def _drawn_often(federation: Federation, effort: Effort, victims: int) -> Iterator[str]:
+    """A warning where the rounds of a batch size use victims over and over."""
+    often = [size for size in federation.batch_sizes
+             if (drawn := size * federation.hospitals) <= victims < drawn * effort.trials]
+    if often:
+        yield (f"At batch {', '.join(map(str, often))} the rounds draw more records than the "
+               f"{victims} victims there are: these intervals say how rounds among these victims "
+               "vary, and not what other patients would bring.")
+
+
+def counted(number: int, what: str = "record") -> str:
     """The number in words that agree with it."""
-    return f"{records} record" + "s" * (records != 1)
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _picture(attack: Attack, artefact: str, size: int, outcome: Outcome) -> Picture:

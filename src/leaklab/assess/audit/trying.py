@@ -179,10 +179,11 @@ def search_inputs(case: Case) -> Outcome:
     distance = "correlation" if truth.ndim == 4 else "mse"
     others = (private[:, None] != truth).flatten(2).any(2).all(1)
     gallery = torch.cat([truth, private[others][:GALLERY]])
+    # Guesses are put in the order of the records, so by chance each may meet any of them.
     matched = reconstruction.identified(guess, truth, gallery, distance=distance)
     details = {"PSNR": float(scores[0].mean()), "PSNR of the mean": float(scores[1].mean())}
     picture = (guess, truth, blind) if truth.ndim == 4 else None
-    return Outcome(float(matched.mean()), 1 / len(gallery), details, picture)
+    return Outcome(float(matched.mean()), n / len(gallery), details, picture)
 
 
 def tell_members(case: Case) -> Outcome:
