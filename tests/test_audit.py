@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -416,6 +417,22 @@ def test_a_guess_may_meet_any_record_of_its_batch():
         guess = guess[match(guess, gallery[:2])]
         hits.append(float(identified(guess, gallery[:2], gallery, distance="mse").mean()))
     assert 1.3 / 20 < sum(hits) / 400 <= 2 / 20
+
+
+def test_an_interruption_of_a_search_ends_the_audit():
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(outputs)
+        if len(calls) == 12:  # the third evaluation of the first search
+            signal.raise_signal(signal.SIGINT)
+        return cross_entropy(outputs, targets)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        audit(mlp(generator(0), num_features=6), loss, records(6), federation=ALONE,
+              effort=Effort(trials=2, evaluations=30))
+    assert signal.getsignal(signal.SIGINT) is before and len(calls) < 20
 
 
 def test_a_model_on_several_devices_is_named():

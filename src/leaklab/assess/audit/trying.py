@@ -24,7 +24,7 @@ from leaklab.attacks.text.tokens import moved_rows
 from leaklab.federation import Loss
 from leaklab.metrics import reconstruction
 from leaklab.metrics.roc import auc
-from leaklab.runtime import generator
+from leaklab.runtime import generator, interrupts_passed_on
 from leaklab.updates import View
 
 CLOSE = 0.02  # of a column's range in public records: a value this near counts as read
@@ -168,7 +168,8 @@ def search_inputs(case: Case) -> Outcome:
     truth, public, private = ((part.inputs - low) / span
                               for part in (case.truth, case.public, case.private))
     budget = Budget(case.effort.evaluations, seconds=case.seconds)
-    with sdpa_kernel(SDPBackend.MATH):  # the fast kernels have no second derivative
+    # The fast kernels of attention have no second derivative.
+    with interrupts_passed_on(), sdpa_kernel(SDPBackend.MATH):
         found = inverting_gradients(
             case.subject.scaled(low, span), case.view, shape=tuple(truth.shape), budget=budget,
             generator=generator(case.seed, "search"), labels=case.truth.targets,
