@@ -105,7 +105,7 @@ def test_rounds_that_would_show_a_perfect_reading_are_counted(baseline, rounds):
     perfect = Result("a", "", "labels read", "", "", "", "update", ("server",), 1, 1, "measured",
                      value=1.0, interval=(low, high), baseline=baseline, trials=4)
     said, = findings(SimpleNamespace(results=(perfect,), federation=ALONE))
-    assert f"which {rounds} such rounds would show" in said
+    assert f"and {rounds} such rounds would show it" in said
     assert proportion_interval(rounds, rounds)[0] > baseline
     assert proportion_interval(rounds - 1, rounds - 1)[0] <= baseline
 
@@ -133,7 +133,7 @@ def test_labels_of_a_model_with_one_output_are_read(flat):
     class Risk(nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = mlp(generator(0), num_features=12, width=16)
+            self.net = mlp(generator(0), num_features=12, width=48)
             self.risk = nn.Linear(2, 1)
 
         def forward(self, inputs):
@@ -142,10 +142,12 @@ def test_labels_of_a_model_with_one_output_are_read(flat):
     def loss(outputs, targets):
         return binary_cross_entropy_with_logits(outputs.flatten(), targets.float())
 
-    federation = Federation(2, (1, 8))
+    federation = Federation(2, (1, 2, 8))
     found = audit(Risk(), loss, records(12, n=60), federation=federation, effort=QUICK)
     assert of(found, "labels").value == 1.0
     assert of(found, "labels", size=8).value > 0.9
+    spear = of(found, "SPEAR", size=2)  # whose proof asks for (batch, classes)
+    assert (spear.status, spear.reason, spear.value) == ("measured", None, 1.0)
     squared = audit(Risk(), lambda z, y: (z.flatten() - y).square().mean(), records(12, n=60),
                     federation=federation, effort=QUICK)
     assert "not binary cross-entropy" in of(squared, "labels").reason

@@ -227,6 +227,15 @@ def test_the_appetite_decides(tolerated, more, status):
     assert judge(made(), Appetite(tolerated, **more)).status == status
 
 
+def test_within_the_appetite_says_how_much_was_not_measured():
+    lacking = result(status="not run", reason="no time", value=None, interval=None, baseline=None)
+    other = replace(lacking, metric="labels read")
+    found = judge(made(result(), lacking, other), Appetite({"records matched": 0.9}))
+    assert found.status == 0 and found.lines[1] == (
+        "not measured: 1 of 2 results that it asks about")
+    assert len(judge(made(), Appetite({"records matched": 0.9})).lines) == 1
+
+
 def test_what_was_not_measured_is_not_within_the_appetite():
     lacking = result(status="not run", reason="no time", value=None, interval=None, baseline=None)
     assert judge(made(lacking), Appetite({"records matched": 1.0})).status == 3

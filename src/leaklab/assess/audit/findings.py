@@ -129,7 +129,7 @@ def _rounds_to_show(result: Result) -> str:
     have the exact interval from 0.025 ** (1 / n)."""
     if result.value < 1 or result.above or not 0 < result.baseline < 1:
         return ""
-    return f", which {floor(log(0.025) / log(result.baseline)) + 1} such rounds would show"
+    return f", and {floor(log(0.025) / log(result.baseline)) + 1} such rounds would show it"
 
 
 def _where(rows: list[Result], audit: Audit) -> str:

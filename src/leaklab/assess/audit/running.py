@@ -248,8 +248,10 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     """A 95 % interval of the mean over rounds, for values in [0, 1].
 
     Records of a round are not independent, so rounds are counted: the exact interval of a
-    proportion, at the whole numbers of rounds around the sum. F1 and AUC, which are no counts, get
-    Student's t, with values that do not vary, or a single one, left wide: as a count.
+    proportion, at the whole numbers of rounds around the sum. Of a perfect reading in all n rounds
+    no interval begins higher: what succeeds with probability p is perfect in all with p ** n. F1
+    and AUC, which are no counts, get Student's t, with values that do not vary, or a single one,
+    left wide: as a count.
     """
     mean, n = sum(values) / len(values), len(values)
     varies = n > 1 and max(values) > min(values)
