@@ -385,6 +385,18 @@ def test_too_few_records_and_no_time_are_not_run():
     assert {r.status for r in late.results} == {"not run"}
 
 
+def test_after_the_time_is_up_no_hospital_trains():
+    trained = []
+
+    def loss(outputs, targets):
+        trained.append(outputs)
+        return cross_entropy(outputs, targets)
+
+    late = audit(nn.Linear(6, 2), loss, records(6), federation=ALONE,
+                 effort=Effort(trials=3, seconds=1e-9))
+    assert len(trained) == 1 and "seconds were over" in late.results[0].reason  # the probe
+
+
 def test_a_model_that_breaks_in_a_round_alone_is_a_result():
     class Sulking(nn.Linear):
         def forward(self, inputs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,6 +126,16 @@ def split(batch: Batch, seed: int) -> tuple[Batch, Batch]:
     private = torch.isin(groups, people[torch.from_numpy(order[: len(people) // 2])])
     rows = torch.from_numpy(np.random.default_rng((seed, 1)).permutation(len(batch)))
     return batch.take(rows[private[rows]]), batch.take(rows[~private[rows]])
+
+
+def overdrawn(federation: Federation, effort: Effort, victims: int) -> Iterator[str]:
+    """A warning where the rounds of a batch size use victims over and over."""
+    often = [size for size in federation.batch_sizes
+             if (drawn := size * federation.hospitals) <= victims < drawn * effort.trials]
+    if often:
+        yield (f"At batch {', '.join(map(str, often))} the rounds draw more records than the "
+               f"{victims} victims there are: these intervals say how rounds among these victims "
+               "vary, and not what other patients would bring.")
 
 
 def kind_of(inputs: Tensor) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from leaklab import federation as observers
-from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation, kind_of, split
+from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation, kind_of, overdrawn, split
 from leaklab.assess.audit.subject import Anatomy, Subject, device_of, examine
 from leaklab.assess.audit.suite import ON_RELEASES, ON_UPDATES, Attack
 from leaklab.assess.audit.trying import Case, Outcome
@@ -145,7 +145,7 @@ def audit(
     results = tuple(_result(*key, outcomes, federation) for key, outcomes in tried.items())
     return Audit(type(model).__name__, sum(p.numel() for p in model.parameters()), kind,
                  federation, effort, seed, len(batch),
-                 (*anatomy.warnings, *_drawn_often(federation, effort, len(private))), diagnosis,
+                 (*anatomy.warnings, *overdrawn(federation, effort, len(private))), diagnosis,
                  results, tuple(pictures))
 
 
@@ -174,6 +174,8 @@ class _Bench:
 
     def round(self, size: int, trial: int) -> tuple[dict[str, tuple[View, Batch]], _Refusal | None]:
         """The views of one round by artefact, each with the records behind it; or why none."""
+        if over := self._over():
+            return {}, over
         names = [f"hospital {k + 1}" for k in range(self.federation.hospitals)]
         needed = size * len(names)
         if needed > len(self.private):
@@ -209,9 +211,9 @@ class _Bench:
                 yield attack, artefact, why or self._one(attack, *views[artefact], trial)
 
     def _one(self, attack: Attack, view: View, truth: Batch, trial: int) -> Outcome | _Refusal:
+        if over := self._over():
+            return over
         left = None if self.deadline is None else self.deadline - time.monotonic()
-        if left is not None and left <= 0:
-            return _Refusal(NOT_RUN, f"the {self.effort.seconds:g} seconds were over")
         case = Case(self.subject, self.anatomy, self.loss, view, truth, self.public, self.private,
                     self.effort, left, self.seed + trial)
         try:
@@ -220,6 +222,12 @@ class _Bench:
             return _Refusal(INAPPLICABLE, _short(error))
         except Exception as error:  # whatever a model of unknown make raises under an attack
             return _Refusal(FAILED, f"{type(error).__name__}: {_short(error)}")
+
+    def _over(self) -> _Refusal | None:
+        """Why nothing more is run, once the time is up."""
+        if self.deadline is None or time.monotonic() < self.deadline:
+            return None
+        return _Refusal(NOT_RUN, f"the {self.effort.seconds:g} seconds were over")
 
 
 def _result(attack: Attack, artefact: str, size: int, outcomes: list,
@@ -261,16 +269,6 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     total = mean * n
     low = proportion_interval(min(n, floor(total + 1e-9)), n)[0]
     return low, proportion_interval(max(0, ceil(total - 1e-9)), n)[1]
-
-
-def _drawn_often(federation: Federation, effort: Effort, victims: int) -> Iterator[str]:
-    """A warning where the rounds of a batch size use victims over and over."""
-    often = [size for size in federation.batch_sizes
-             if (drawn := size * federation.hospitals) <= victims < drawn * effort.trials]
-    if often:
-        yield (f"At batch {', '.join(map(str, often))} the rounds draw more records than the "
-               f"{victims} victims there are: these intervals say how rounds among these victims "
-               "vary, and not what other patients would bring.")
 
 
 def counted(number: int, what: str = "record") -> str:
