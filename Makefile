@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 export LEAKLAB_PROGRESS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test test-deployment colab-check newest-check publish notebooks lab federation evidence prior bench lock clean
+.PHONY: help book pdf slides test test-deployment colab-check newest-check publish notebooks lab federation evidence prior bench lock clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -26,12 +26,15 @@ book: $(STAMP) ## build the HTML book and print the path to open
 pdf: $(STAMP) ## print the book to one PDF with Chromium and print its path
 	@$(BIN)/python tools/pdf.py
 
+slides: $(STAMP) ## make one deck of slides a chapter from the book and print the path to open
+	@$(BIN)/python tools/slides.py
+
 test: $(STAMP) ## run every check but deployments and Colab: style, notebooks in step, unit tests, labs, book in a browser
 	$(BIN)/ruff check .
 	$(BIN)/python tools/notebooks.py --check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval -q -ra
 
-test-deployment: $(STAMP) ## run the checks of real deployments: Flower over TLS, Ray, nginx (minutes)
+test-deployment: $(STAMP) ## run the checks of real servers: Flower over TLS, Ray, nginx, JupyterLab (minutes)
 	$(BIN)/python -m pytest -q -ra -m deployment tests
 
 colab-check: $(STAMP) ## run every lab as on Colab: a wheel in a bare environment (minutes)
@@ -52,10 +55,10 @@ publish: $(STAMP) ## make book, labs and wheel for REPOSITORY=https://github.com
 notebooks: $(STAMP) ## regenerate and run the labs whose inputs changed (FORCE=1: all of them)
 	$(BIN)/python tools/notebooks.py $(if $(FORCE),--force) $(NB)
 
-lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01
+lab: $(STAMP) ## open one lab in JupyterLab, e.g. make lab NB=01, or a starter: NB=p1
 	@test -n "$(NB)" || { echo "Name a lab: make lab NB=01"; exit 2; }
-	@ls notebooks/$(NB)*.ipynb >/dev/null 2>&1 || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
-	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(ls notebooks/$(NB)*.ipynb | head -1)
+	@find notebooks -name "$(NB)*.ipynb" | grep -q . || { echo "No lab notebooks/$(NB)*.ipynb"; exit 2; }
+	env -u OMP_NUM_THREADS $(BIN)/jupyter lab $$(find notebooks -name "$(NB)*.ipynb" | sort | head -1)
 
 federation: $(STAMP) ## five hospitals as processes over TLS on this machine: train, capture, take down
 	@$(BIN)/python deploy/federation.py

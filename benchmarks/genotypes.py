@@ -10,16 +10,14 @@ one thread. Writes benchmarks/results/genotypes.json.
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
-import platform
 import statistics
 import time
 import warnings
 from pathlib import Path
 
 import torch
+from recording import record
 from sklearn.decomposition import FastICA
 
 from leaklab.assess import genotypes as scene
@@ -100,10 +98,8 @@ def main() -> None:
         "single": singles(), "figures": figures,
         "peer": f"{PEER}: FastICA of scikit-learn on the same white mixtures, then rounding",
         "ratio": {case: ratio(sides) for case, sides in figures.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    record(RESULT, result)
     print(json.dumps(result, indent=1))
 
 

@@ -33,12 +33,10 @@ kept under .bench, so an interrupted run goes on.
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import inspect
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -51,6 +49,7 @@ import torch
 from figures import ratio, row, spread
 from peers import BENCH, Worker, breaching_peer, python_of
 from peers.stopwatch import Trace, decibels
+from recording import record
 from torch import Tensor, nn
 
 from leaklab.assess.inversion import sent
@@ -250,9 +249,6 @@ def result(figures: dict, missing: dict, chosen: dict) -> dict:
         "rows missing": missing,
         "not planned": "two classes: on real images, and in batches of 1 and 8; the peer's l_bfgs "
                        "behind ReLU; ours_features where labels repeat, since none are certain",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
-                   f"torch {torch.__version__}",
-        "date": datetime.date.today().isoformat(),
     }
 
 
@@ -274,7 +270,7 @@ def main() -> None:
                 print(name, json.dumps(ratio(figures[name]["sides"])), flush=True)
             except DataUnavailable as reason:
                 missing[name] = str(reason).splitlines()[0]
-            RESULT.write_text(json.dumps(result(figures, missing, chosen), indent=1) + "\n")
+            record(RESULT, result(figures, missing, chosen))
 
 
 if __name__ == "__main__":

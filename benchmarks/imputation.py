@@ -17,10 +17,8 @@ haplotype and multiplied. A program that is not installed is left out and named.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -28,9 +26,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from peers import imputation_programs as peers
 from peers.li_stephens_loop import haploid_loop
+from recording import record
 
 from leaklab.assess import imputation as scene
 from leaklab.data.download import DataUnavailable
@@ -130,11 +128,8 @@ def main() -> None:
         "peer": "plain Python loops; Beagle 22Jul22.46e and minimac4 4.1.2 as in Debian 12",
         "not installed": absent,
         "ratio": {"chr20": ratio(table)},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
-                   f"torch {torch.__version__}",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
     print(json.dumps(result["figures"] | {"ratio": result["ratio"]}, indent=1))
 
 

@@ -11,10 +11,7 @@ not fit into memory. Seconds are of CPU time, medians over the repeats.
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
-import platform
 import resource
 import shutil
 import statistics
@@ -25,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from recording import record
 
 from leaklab.attacks.kinship import MISSING, king_robust
 from leaklab.data.download import DataUnavailable
@@ -110,10 +108,8 @@ def main() -> None:
         "peer": version.stdout.strip(),
         "ratio": {name: round(figure["plink2_seconds"] / figure["ours_seconds"], 3)
                   for name, figure in figures.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
     print(json.dumps(figures, indent=1))
 
 

@@ -21,10 +21,8 @@ the standard error of its difference from our LiRA on the same targets.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -34,6 +32,7 @@ from pathlib import Path
 
 import torch
 from peers import Worker, python_of
+from recording import record
 from torch import Tensor
 
 from leaklab.assess import membership
@@ -137,11 +136,8 @@ def main() -> None:
         "figures": {"Cleveland": table},
         "peer": ", ".join(requirement.replace("==", " ") for requirement in PEERS.values()),
         "ratio": {"Cleveland": ratio(table)},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
-                   f"torch {torch.__version__}",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
     print(json.dumps(result["figures"], indent=1))
 
 

@@ -8,15 +8,14 @@ benchmarks/results/phantoms.json.
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
+from recording import record
 
 from leaklab.data.phantoms import nodule_patches
 from leaklab.data.radiographs import chest_radiographs
@@ -57,11 +56,8 @@ def main() -> None:
         "figures": figures,
         "peer": "the same painters, one image at a time",
         "ratio": {name: figure["ratio"] for name, figure in figures.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
     print(json.dumps(figures, indent=1))
 
 

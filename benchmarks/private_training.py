@@ -20,10 +20,6 @@ repeats. Inputs are noise: nothing here depends on what is learnt.
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
 import statistics
 import time
 import warnings
@@ -34,6 +30,7 @@ from pathlib import Path
 
 import torch
 from opacus import PrivacyEngine
+from recording import record
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -157,11 +154,8 @@ def main() -> None:
         "figures": {name: figure["seconds"] for name, figure in found.items()},
         "peer": f"plain SGD; the modes of Opacus {version('opacus')}",
         "ratio": {name: figure["ratio"] for name, figure in found.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
-                   f"torch {torch.__version__}",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,13 @@ depends on what was learnt. CKKS takes longest, so it has fewer repeats.
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import torch
+from recording import record
 
 from leaklab.defences import homomorphic
 from leaklab.defences.secure_aggregation import secure_sum
@@ -101,12 +99,9 @@ def main() -> None:
                         "masks / plain": round(middle["masks"] / middle["plain"], 1)}},
         "goal": {"seconds": GOAL_SECONDS, "error": GOAL_ERROR,
                  "met": middle["masks"] < GOAL_SECONDS and errors["masks"] < GOAL_ERROR},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
-                   f"torch {torch.__version__}",
-        "date": datetime.date.today().isoformat(),
     }
     print(json.dumps(result, indent=1))
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,7 @@ and there the stack gains little, or nothing at larger batches.
 
 from __future__ import annotations
 
-import datetime
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -34,6 +31,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from recording import record
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Subset, TensorDataset
@@ -157,11 +155,8 @@ def main() -> None:
         "peer": "loop: one model after another, tuned; loader: the same with a DataLoader",
         "ratio": {name: {side: figure[f"{side} / stack"] for side in ("loop", "loader")}
                   for name, figure in figures.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used, "
-                   f"torch {torch.__version__}",
-        "date": datetime.date.today().isoformat(),
     }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    record(RESULT, result)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from leaklab.data import diabetes, heart, hospitals, scaling
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
 from leaklab.federation import (
-    SERVER,
     Hospital,
     client_views,
     draw_batches,
@@ -43,6 +42,7 @@ from leaklab.federation import (
     secure_aggregation_views,
     server_views,
     train_on,
+    update_view,
 )
 from leaklab.metrics import mean_interval, proportion_interval
 from leaklab.metrics import reconstruction as score
@@ -177,8 +177,7 @@ def seen(net: nn.Module, patients: Half, chosen: Tensor, training: LocalTraining
     """What the server sees of training on the patients ``chosen``."""
     update = train_on(net, patients.inputs[chosen], patients.targets[chosen], training,
                       generator=generator(seed, "local"))
-    return View(SERVER, "update", update.before, update.after, (update.hospital,),
-                (update.num_examples,), Knowledge(training))
+    return update_view(update, Knowledge(training))
 
 
 def read(net: nn.Module, view: View, *key: object, batch_size: int | None = None) -> Recovered:

@@ -35,7 +35,7 @@ from leaklab.attacks.search import Budget
 from leaklab.data import film, radiology
 from leaklab.data.dataset import Dataset
 from leaklab.evidence import Evidence
-from leaklab.federation import SERVER, draw_batches
+from leaklab.federation import draw_batches, update_view
 from leaklab.metrics import reconstruction
 from leaklab.models import conv_net
 from leaklab.runtime import generator
@@ -177,8 +177,7 @@ def run_capture(seed: int) -> dict:
     hospital, net = app.chapter_hospitals(seed)[0], app.initial_model(seed)
     (update,) = (u for u in capture.updates(tap.log) if u.hospital == hospital.name)
     (batch,) = draw_batches(len(hospital), training, generator(seed, 1, hospital.name))
-    view = View(SERVER, "update", update.before, update.after, (hospital.name,),
-                (update.num_examples,), Knowledge(training))
+    view = update_view(update, Knowledge(training))
     label = sign_rule(net, view).labels
     found = reconstruct("ig", net, view, hospital.inputs[batch].shape, seed, labels=label)
     public = hospital.inputs[torch.arange(len(hospital)) != batch]

@@ -39,7 +39,7 @@ from leaklab.data import radiology
 from leaklab.data.dataset import Dataset
 from leaklab.defences.clip_and_noise import ClipAndNoise
 from leaklab.evidence import Evidence
-from leaklab.federation import SERVER, train_on
+from leaklab.federation import train_on, update_view
 from leaklab.metrics.reconstruction import identified, mean_image, psnr
 from leaklab.models import conv_net, predict, small_cnn
 from leaklab.prior.checkpoint import PUBLIC_SEED, chest_prior
@@ -132,8 +132,7 @@ def noisy_view(net: nn.Module, image: Tensor, label: Tensor, noise: float, seed:
     update = train_on(net, image, label, ONE_STEP, generator=generator(seed, "local training"))
     defence = ClipAndNoise(MAX_GRAD_NORM, noise)
     sent = defence.defend(update, ONE_STEP, generator=generator(seed, "noise of the defence"))
-    return View(SERVER, "update", sent.before, sent.after, ("hospital",), (1,),
-                Knowledge(ONE_STEP, label, defence))
+    return update_view(sent, Knowledge(ONE_STEP, label, defence))
 
 
 def total_variation_guess(net: nn.Module, view: View, start: Tensor, weight: float, rate: float,

@@ -37,15 +37,10 @@ from leaklab.attacks.membership.rounds import (
     update_scores,
 )
 from leaklab.attacks.membership.updates import glir, update_cosine, whitened, whitened_length
+from leaklab.bounds import auc_ceiling, epsilon_of
 from leaklab.data import cleveland, heart, radiology
 from leaklab.data.dataset import Dataset
-from leaklab.defences.record_level import (
-    PrivateHospital,
-    RecordLevel,
-    auc_ceiling,
-    epsilon_of,
-    noise_for,
-)
+from leaklab.defences.record_level import PrivateHospital, RecordLevel, noise_for
 from leaklab.evidence import Evidence
 from leaklab.federation import (
     Round,

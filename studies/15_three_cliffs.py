@@ -30,9 +30,10 @@ import leaklab
 from leaklab.attacks.imputation import by_frequency, by_prior, decode
 from leaklab.attacks.imputation.baselines import genotype_probabilities
 from leaklab.attacks.kinship import ranks, top_one
+from leaklab.bounds import auc_ceiling
 from leaklab.data.genomes import chr20, families, sites
 from leaklab.data.genomes.panel import Panel, standardised
-from leaklab.defences.record_level import RecordLevel, auc_ceiling
+from leaklab.defences.record_level import RecordLevel
 from leaklab.evidence import Evidence
 from leaklab.metrics import mean_interval
 from leaklab.metrics.genotypes import accuracy, exact

@@ -34,15 +34,15 @@ from leaklab.attacks.guided_means import posterior_mean
 from leaklab.attacks.observed import mean_gradient
 from leaklab.attacks.search import Budget
 from leaklab.attacks.simulated import keep_inputs
-from leaklab.bounds import gaussian_mu, reconstruction_robustness
+from leaklab.bounds import epsilon_of, gaussian_mu, reconstruction_robustness
 from leaklab.data import heart, hospitals, radiology, scaling
 from leaklab.data.dataset import Dataset
 from leaklab.defences.clip_and_noise import ClipAndNoise
 from leaklab.defences.compression import Quantised, int8, sign, top_k
 from leaklab.defences.heuristics import Noise, Soteria, precode
-from leaklab.defences.record_level import PrivateHospital, RecordLevel, epsilon_of, noise_for
+from leaklab.defences.record_level import PrivateHospital, RecordLevel, noise_for
 from leaklab.evidence import Evidence
-from leaklab.federation import SERVER, Hospital, fed_avg, train_on
+from leaklab.federation import Hospital, fed_avg, train_on, update_view
 from leaklab.gradients import record_gradients
 from leaklab.metrics import majority_rate, mean_interval, proportion_interval
 from leaklab.metrics import reconstruction as score
@@ -122,8 +122,7 @@ def defended(name: str, net: nn.Sequential, layer: str, record: Tensor, label: T
     elif callable(defence):
         update = defence(update)
     told = defence if hasattr(defence, "surrogate") else None
-    return View(SERVER, "update", update.before, update.after, (update.hospital,), (1,),
-                Knowledge(training, label, told))
+    return update_view(update, Knowledge(training, label, told))
 
 
 def naive(view: View) -> View:

@@ -6,6 +6,7 @@ A rule answers with sentences that name the cell and say what was expected; none
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Iterator
 
@@ -119,6 +120,48 @@ def exercises_are_complete(notebook: NotebookNode) -> Complaints:
     return found
 
 
+def exercises_say_how_hard_they_are_and_give_a_hint(notebook: NotebookNode) -> Complaints:
+    """Each begins "Level: easy, 5 minutes. Why: it ..." and has a folded hint of a sentence."""
+    found = []
+    for title, cells in sections(notebook).items():
+        if not title.startswith("Exercise"):
+            continue
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        if not re.search(r"^Level: (easy|medium|hard), \d+ minutes\. Why: \S", prose, re.MULTILINE):
+            found.append(f"{title!r}: expected 'Level: easy, 5 minutes. Why: ...', with easy, "
+                         "medium or hard")
+        hint = re.search(r"<summary>Hint</summary>(.*?)</details>", prose, re.DOTALL)
+        if not hint or len(hint[1].split()) < 4:
+            found.append(f"{title!r}: no folded hint of at least four words")
+    return found
+
+
+def solutions_use_what_the_lab_has(notebook: NotebookNode) -> Complaints:
+    """A folded solution, pasted over its stub, finds every name: imported, set, or its own."""
+    known = {*dir(builtins), *(name for _, tree in trees(notebook) for name in _bound(tree))}
+    found = []
+    for number, cell in numbered(notebook, "markdown"):
+        for source in re.findall(r"^```python\n(.*?)^```", cell.source, re.DOTALL | re.MULTILINE):
+            tree = ast.parse(source)
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            found += [f"cell {number}: the lab has no {name!r} for this solution"
+                      for name in sorted(used - known - set(_bound(tree)))]
+    return found
+
+
+def _bound(tree: ast.AST) -> Iterator[str]:
+    """Names that code gives a value: imports, assignments, arguments, functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            yield (node.asname or node.name).split(".")[0]
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
 def _is_stub(node: ast.AST) -> bool:
     if not isinstance(node, ast.FunctionDef):
         return False
@@ -147,6 +190,7 @@ def no_show_and_no_semicolon(notebook: NotebookNode) -> Complaints:
 CODE_RULES = (
     settings_stand_in_one_cell, threat_model_before_the_first_attack, evidence_is_checked,
     evidence_is_what_the_front_matter_names, data_sources_are_named, a_control_fails_as_asserted,
-    exercises_are_complete, random_numbers_are_seeded, figures_have_a_size,
+    exercises_are_complete, exercises_say_how_hard_they_are_and_give_a_hint,
+    solutions_use_what_the_lab_has, random_numbers_are_seeded, figures_have_a_size,
     no_show_and_no_semicolon,
 )

@@ -27,6 +27,8 @@ KINDS = {
 
 def require_it_follows_from_runs(items: Iterable[Evidence], seeds: Sequence[int]) -> None:
     """Fail for a value that is not the mean of its runs, or an interval of another kind."""
+    items = list(items)
+    assert items, "nothing recorded"
     for item in items:
         assert item.value == pytest.approx(float(np.mean(item.runs)), rel=1e-4, abs=2e-5), item.name
         expected = KINDS[item.interval_kind](item)

@@ -1,6 +1,7 @@
 """The house stands on its floors: lower modules never import higher ones, and stay small."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,15 @@ def test_modules_and_functions_stay_small_enough_to_read(path):
             docstring = ast.get_docstring(node)
             body -= len(docstring.splitlines()) if docstring else 0
             assert body <= 45, f"{node.name} has {body} lines"
+
+
+@pytest.mark.parametrize("package", ["", "assess", "attacks", "data", "defences"])
+def test_a_package_tells_whoever_opens_it_what_is_in_it(package):
+    folder = SOURCE / package
+    rooms = {path.parent.name for path in folder.glob("*/__init__.py")} | {
+        path.stem for path in folder.glob("*.py")} - {"__init__"}
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert rooms - set(re.findall(r"\w+", said)) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

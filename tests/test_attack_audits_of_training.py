@@ -9,10 +9,9 @@ import torch
 
 from leaklab.attacks.canaries import insert_canaries, many_run_audit, one_run_audit
 from leaklab.attacks.sampler_audit import sampler_scores
+from leaklab.defences.accounting import Spent, epsilon
 from leaklab.defences.differential_privacy import (
     PrivateHospital,
-    Spent,
-    epsilon,
     poisson_batches,
     private_parts,
 )

@@ -17,24 +17,17 @@ from scipy.stats import binom, binomtest, norm
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from leaklab.attacks.canaries import (
-    insert_canaries,
-    many_run_audit,
-    one_run_audit,
-    private_runs,
-)
+from leaklab.attacks.canaries import insert_canaries, many_run_audit, one_run_audit
 from leaklab.attacks.epsilon_bounds import (
-    gaussian_delta,
-    gaussian_epsilon,
     many_run_bounds,
     one_run_epsilon,
     one_run_mu,
     one_run_p_value,
     upper_limit,
 )
-from leaklab.models import logistic_regression, mlp
+from leaklab.bounds import epsilon_of
+from leaklab.models import mlp
 from leaklab.runtime import generator, isolated_rng
-from leaklab.stack import new_stack, repeat, state_of
 
 LEVEL, DELTA = 0.95, 1e-5
 FRACTIONS = tuple(k / 20 for k in range(1, 21))
@@ -106,19 +99,7 @@ def test_many_runs_without_an_error_by_hand():
     assert many_run_bounds(100, 100, 100, 100, delta=0.01) == (0, 0)
 
 
-@settings(max_examples=40, deadline=None)
-@given(mu=st.floats(0.05, 30), delta=st.sampled_from([1e-9, 1e-5, 1e-3]))
-def test_epsilon_of_a_gaussian_is_that_of_dp_accounting(mu, delta):
-    expected = dp_accounting.get_epsilon_gaussian(1 / mu, delta)
-    assert gaussian_epsilon(mu, delta) == pytest.approx(expected, rel=1e-6, abs=1e-6)
-
-
-def test_no_noise_and_no_information_are_guarded():
-    assert gaussian_epsilon(math.inf, DELTA) == math.inf
-    assert gaussian_epsilon(1.0, 0.0) == math.inf
-    assert gaussian_epsilon(0.0, DELTA) == gaussian_epsilon(1e-7, DELTA) == 0
-    assert (gaussian_delta(math.inf, 3.0), gaussian_delta(0.0, 0.0)) == (1, 0)
-    assert gaussian_delta(2.0, math.inf) == 0
+def test_a_perfect_guess_and_no_information_are_guarded():
     perfect = one_run_audit(torch.arange(200.0), torch.arange(200) >= 100, delta=DELTA,
                             guess_fraction=1.0)
     assert perfect.correct == 200
@@ -173,7 +154,7 @@ def randomised_response(epsilon, trial, canaries=100):
 
 
 @cache
-def epsilon_of(correct, guesses, canaries):
+def cached_epsilon(correct, guesses, canaries):
     return one_run_epsilon(correct, guesses, canaries, delta=0.0, level=LEVEL)
 
 
@@ -181,7 +162,7 @@ def epsilon_of(correct, guesses, canaries):
 def test_one_run_holds_its_level_where_it_is_hardest(epsilon, monkeypatch):
     monkeypatch.setattr("leaklab.attacks.canaries.one_run_mu", lambda *counts, level: 0.0)
     monkeypatch.setattr("leaklab.attacks.canaries.one_run_epsilon",
-                        lambda *counts, delta, level: epsilon_of(*counts))
+                        lambda *counts, delta, level: cached_epsilon(*counts))
     found = []
     for trial in range(400):
         scores, included = randomised_response(epsilon, trial)
@@ -203,7 +184,7 @@ def test_one_run_holds_its_level_for_a_gaussian(mu):
         audits.append(one_run_audit(scores, included, delta=DELTA, guess_fraction=0.2))
         # a wrong bound: the level where its complement belongs
         exchanged.append(one_run_mu(*audits[-1][:3], level=1 - LEVEL))
-    epsilon = gaussian_epsilon(mu, DELTA)
+    epsilon = epsilon_of(mu, DELTA)
     assert not too_often([audit.epsilon for audit in audits], epsilon)
     assert not too_often([audit.mu for audit in audits], mu)
     assert not too_often([audit.epsilon_if_gaussian for audit in audits], epsilon)
@@ -222,79 +203,18 @@ def test_many_runs_hold_their_level_and_bare_rates_do_not():
             (scores[included] < 0.5).double().mean())
         rates.append(norm.ppf(1 - alarms) - norm.ppf(misses))  # wrong: no limits
     assert not too_often([bounds.mu for bounds in found], mu)
-    assert not too_often([bounds.epsilon for bounds in found], gaussian_epsilon(mu, DELTA))
+    assert not too_often([bounds.epsilon for bounds in found], epsilon_of(mu, DELTA))
     assert sum(bounds.mu for bounds in found) / 300 > 0.35 * mu
     assert too_often(rates, mu)
 
 
-# --- Many private runs -----------------------------------------------------------------------
+# --- Inside Opacus ---------------------------------------------------------------------------
 
 
 def records(n=40, features=5):
     rng = generator("audit records")
     inputs = torch.randn(n, features, generator=rng, dtype=torch.float64)
     return 3 * inputs, (inputs[:, 0] > 0).long()
-
-
-def runs_of(stack, included, noise_multiplier, steps=20, learning_rate=0.5, **setting):
-    return private_runs(stack, *records(), included, noise_multiplier=noise_multiplier,
-                        steps=steps, learning_rate=learning_rate, generator=generator("noise"),
-                        **setting)
-
-
-def make(rng):
-    return logistic_regression(rng, num_features=5).double()
-
-
-@pytest.mark.parametrize("largest", [0.5, 1e6])
-def test_without_noise_private_runs_are_clipped_descent(largest):
-    stack = new_stack(make, 2, generator("weights"))
-    trained, scores = runs_of(stack, torch.zeros(2, dtype=torch.bool), 0.0, max_grad_norm=largest,
-                              chunk=1, steps=6)
-    inputs, targets = records()
-    for k in range(2):
-        model = stack.model
-        model.load_state_dict(state_of(stack, k))
-        for _ in range(6):
-            sums = [torch.zeros_like(p) for p in model.parameters()]
-            for x, y in zip(inputs, targets, strict=True):
-                loss = cross_entropy(model(x[None]), y[None])
-                gradients = torch.autograd.grad(loss, list(model.parameters()))
-                size = float(torch.cat([g.flatten() for g in gradients]).norm())
-                for total, g in zip(sums, gradients, strict=True):
-                    total += g * min(1, largest / size)
-            with torch.no_grad():
-                for p, total in zip(model.parameters(), sums, strict=True):
-                    p -= 0.5 * total / len(inputs)
-        for name, tensor in model.state_dict().items():
-            torch.testing.assert_close(state_of(trained, k)[name], tensor, atol=1e-9, rtol=0)
-    assert scores.shape == (2,)
-
-
-def test_scores_are_a_gaussian_mechanism_of_the_stated_mu():
-    included = torch.arange(1500) % 2 == 0
-    stack = repeat(make(generator("weights")), 1500)
-    # 4 steps of noise 8 on a canary of norm 2: a signal of 8, and noise of 32; a model that
-    # learns answers to both, which makes them smaller
-    _, scores = runs_of(stack, included, 8.0, steps=4, max_grad_norm=2.0, learning_rate=1e-9)
-    within, without = scores[included], scores[~included]
-    assert float(within.mean() - without.mean()) == pytest.approx(8, abs=4 * 32 / 375**0.5)
-    assert float(without.std()) == pytest.approx(32, rel=0.1)
-
-
-@pytest.mark.parametrize(("noise", "caught"), [(1.0, False), (0.3, True), (0.0, True)])
-def test_a_training_with_too_little_noise_is_caught(noise, caught):
-    mu, steps = 0.5, 10
-    promised = gaussian_epsilon(mu, DELTA)
-    included = torch.arange(1200) % 2 == 0
-    _, scores = runs_of(repeat(make(generator("weights")), 1200), included,
-                        noise * steps**0.5 / mu, steps=steps)
-    found = many_run_audit(scores, included, delta=DELTA)
-    assert (gaussian_epsilon(found.mu, DELTA) > promised) == caught
-    assert math.isfinite(found.epsilon)
-
-
-# --- Inside Opacus ---------------------------------------------------------------------------
 
 
 def opacus_run(noise_multiplier, steps=20, canaries=600, included=None):
@@ -348,7 +268,6 @@ def test_an_audit_of_opacus_passes_the_noise_it_promised_and_catches_a_tenth_of_
     (lambda: one_run_epsilon(3, 4, 10, delta=0, level=1.0), "level: 1.0 given"),
     (lambda: many_run_bounds(3, 2, 0, 5, delta=0), "false_alarms: 3 of 2 given"),
     (lambda: many_run_bounds(0, 2, 0, 0, delta=0), "misses: 0 of 0 given"),
-    (lambda: gaussian_epsilon(-1, DELTA), "mu: -1 given"),
     (lambda: one_run_audit(torch.zeros(9), torch.zeros(8, dtype=torch.bool), delta=0),
      r"included: torch.bool \(8,\) given"),
     (lambda: one_run_audit(torch.zeros(9), torch.ones(9), delta=0), "included: torch.float32"),

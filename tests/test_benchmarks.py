@@ -19,6 +19,7 @@ import genotypes as bench_genotypes  # noqa: E402
 import gradient_matching as bench  # noqa: E402
 import membership as bench_membership  # noqa: E402
 import private_training as bench_private  # noqa: E402
+import recording  # noqa: E402
 import shadow_models as bench_shadows  # noqa: E402
 import tune_gradient_matching as tune  # noqa: E402
 from peers.stopwatch import Trace, decibels  # noqa: E402
@@ -38,6 +39,14 @@ def test_a_result_has_the_form_and_comes_from_a_benchmark(path):
     assert set(result["ratio"]) == set(result["figures"])
     assert datetime.date.fromisoformat(result["date"])
     assert (BENCHMARKS / path.name).with_suffix(".py").exists()
+
+
+def test_a_result_is_kept_with_the_machine_and_the_day(tmp_path):
+    recording.record(tmp_path / "result.json", {"figures": {"row": 1.5}})
+    kept = json.loads((tmp_path / "result.json").read_text())
+    assert list(kept) == ["figures", "machine", "date"]
+    assert kept["figures"] == {"row": 1.5} and torch.__version__ in kept["machine"]
+    assert kept["date"] == datetime.date.today().isoformat()
 
 
 def test_recorded_ratios_follow_from_the_figures(recorded):

@@ -14,6 +14,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book/_ext"))
 
+import api  # noqa: E402
 import bookkit  # noqa: E402
 import tables  # noqa: E402
 
@@ -21,6 +22,8 @@ import accessibility  # noqa: E402
 import book as book_tool  # noqa: E402
 import browser  # noqa: E402
 import chapter_map  # noqa: E402
+import slide_check  # noqa: E402
+import slides  # noqa: E402
 
 needs_chromium = pytest.mark.skipif(
     browser.find_chromium() is None,
@@ -131,6 +134,28 @@ def test_a_folder_without_a_book_is_named(tmp_path):
         browser.check(tmp_path)
 
 
+# --- The slides made from the pages ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decks(html, tmp_path_factory):
+    return slides.write(html, tmp_path_factory.mktemp("slides"))
+
+
+def test_each_chapter_has_a_deck_for_one_lecture(decks):
+    counts = {file.stem: file.read_text(encoding="utf-8").count('<aside class="notes">')
+              for file in decks if file.stem not in ("exam", "index")}
+    assert set(counts) == {path.stem for path in (ROOT / "book").glob("[0-9][0-9]_*.md")}
+    assert {name: n for name, n in counts.items() if not 15 <= n <= 32} == {}
+    heavy = {file.name: size for file in decks if (size := file.stat().st_size) > 1_500_000}
+    assert heavy == {}
+
+
+@needs_chromium
+def test_every_deck_is_sound_in_a_browser_from_the_disk(decks):
+    assert slide_check.check(decks[0].parent) == []
+
+
 # --- The built files ------------------------------------------------------------------------
 
 
@@ -162,9 +187,11 @@ def test_third_parties_are_what_a_page_would_load(markup, loaded):
 def test_mending_a_page_twice_changes_nothing():
     page = (f'<head>{bookkit.CHARSET}</head><div id="pst-primary-sidebar" class="x">'
             '<summary><span class="toctree-toggle"></span></summary>'
-            '<input class="task-list-item-checkbox" disabled="disabled" type="checkbox">')
+            '<input class="task-list-item-checkbox" disabled="disabled" type="checkbox">'
+            '<dl>\n<dd><em class="sig-param">a</em>,</dd>\n</dl><dl><dt>b</dt><dd>c</dd></dl>')
     once = bookkit.mend(page)
     assert 'role="navigation"' in once and once.count("aria-label=") == 3
+    assert '<div><em class="sig-param">a</em>,</div>' in once and "<dt>b</dt><dd>c</dd>" in once
     assert bookkit.mend(once) == once
 
 
@@ -355,6 +382,14 @@ def test_the_data_page_shows_the_whole_registry(html):
 ])
 def test_a_link_to_data_starts_no_download(place, link):
     assert tables.source(place) == link
+
+
+def test_every_public_name_is_in_the_built_reference(html):
+    page = (html / "book/api.html").read_text(encoding="utf-8")
+    anchors = set(re.findall(r'id="(leaklab[\w.]+)"', page))
+    public = [f"{part.module}.{name}" for group in api.groups().values() for part in group.modules
+              for name in part.of]
+    assert public and [name for name in public if name not in anchors] == []
 
 
 def test_sizes_are_written_with_a_sign_of_multiplication():

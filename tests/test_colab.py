@@ -32,7 +32,8 @@ import browser
 from labs import MODULES, Address, setup_cell
 
 ROOT = Path(__file__).resolve().parent.parent
-LABS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LABS = [path for folder in ("notebooks", "notebooks/projects")  # labs, and starters of projects
+        for path in sorted((ROOT / folder).glob("*.ipynb"))]
 DAILY = ("01_federated_averaging", "16_differential_privacy")  # without extras, and with
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "IPYTHONDIR")
 NOWHERE = Address("", "", "")

@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[1]
 LABS = course.read_labs()
 PAGES = [ROOT / "book" / name for name in ("instructors.md", "projects.md", "exam.md",
                                            "index.md", "how_to_use.md")]
-STARTERS = re.findall(r"```python\n(.*?)```", PAGES[1].read_text(encoding="utf-8"), re.DOTALL)
 
 OPENING = """# Lab 7: average five models
 
@@ -209,18 +208,9 @@ def test_every_part_has_a_project_with_brief_control_starter_and_marking():
     sections = re.split(r"^## ", PAGES[1].read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert [s.partition(":")[0] for s in sections] == parts
     for section in sections:
-        for piece in ("**Question.**", "**Brief.**", "**Control.**", "```python",
+        for piece in ("**Question.**", "**Brief.**", "**Control.**", "**Starter.**",
                       "**Special in marking.**"):
             assert piece in section, (section[:40], piece)
-
-
-@pytest.mark.parametrize("starter", STARTERS, ids=range(len(STARTERS)))
-def test_every_starter_runs_as_it_stands(starter):
-    assert len(starter.splitlines()) <= 40
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(starter, "starter", "exec"), {})
-    assert printed.getvalue()
 
 
 def test_the_first_example_of_the_readme_reads_its_record():

@@ -12,16 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leaklab.defences.accounting import ACCOUNTANTS
-from leaklab.defences.differential_privacy import (
-    PrivateHospital,
+from leaklab.defences.accounting import (
+    ACCOUNTANTS,
     Spent,
-    distributed_noise,
     epsilon,
     noise_for,
-    poisson_batches,
     spend,
 )
+from leaklab.defences.differential_privacy import PrivateHospital, poisson_batches
 from leaklab.defences.record_level import RecordLevel
 from leaklab.federation import Hospital, fed_avg
 from leaklab.gradients import clipped_sum, record_gradients
@@ -206,18 +204,6 @@ def test_patients_of_one_record_are_records_and_those_of_several_count_once():
     torch.testing.assert_close(-found, rows.mean(0), atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("hospitals", "honest"), [(5, 5), (5, 3), (20, 11)])
-def test_the_honest_shares_add_up_to_the_noise_asked_for(hospitals, honest):
-    share = distributed_noise(2.0, hospitals, honest)
-    noise = share * torch.randn(hospitals, 50_000, generator=generator("shares"))
-    assert float(noise[:honest].sum(0).std()) == pytest.approx(2.0, rel=0.02)
-    assert float(noise.sum(0).std()) >= 2.0 * 0.98
-    # a share of sigma / sqrt(all) leaves too little once some subtract theirs
-    if honest < hospitals:
-        wrong = 2.0 / math.sqrt(hospitals) * math.sqrt(honest)
-        assert wrong < 0.9 * 2.0
-
-
 @pytest.mark.parametrize("given", [{}, {"one_pass": True}, {"patients": tuple("aabbccddeeff")}])
 def test_a_gradient_that_is_not_finite_does_not_show(given):
     odd = INPUTS.clone()
@@ -329,8 +315,6 @@ def test_noise_for_a_budget_is_the_least_that_keeps_it(target):
     (lambda: epsilon((Spent(1, 0.1, 1),), 1e-3, units=10, accountant="gdp"),
      "accountant: 'gdp' given"),
     (lambda: noise_for(0.0, 1e-3, units=10, sample_rate=0.1, steps=1), "target_epsilon: 0.0"),
-    (lambda: distributed_noise(0.0, 5, 3), "noise_multiplier: 0.0"),
-    (lambda: distributed_noise(1.0, 5, 6), "honest: 6 given, expected 1 to 5"),
     (lambda: hospital(-1.0), "noise_multiplier: -1.0"),
     (lambda: hospital(1.0, 0.0), "max_grad_norm: 0.0"),
     (lambda: hospital(patients=("a",)), "patients: 1 given, expected 12"),

@@ -8,14 +8,8 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from leaklab.defences.record_level import (
-    PrivateHospital,
-    RecordLevel,
-    auc_ceiling,
-    epsilon_of,
-    noise_for,
-    ranking_ceiling,
-)
+from leaklab.bounds import auc_ceiling, epsilon_of, ranking_ceiling
+from leaklab.defences.record_level import PrivateHospital, RecordLevel, noise_for
 from leaklab.federation import Hospital, fed_avg
 from leaklab.models import mlp
 from leaklab.runtime import generator

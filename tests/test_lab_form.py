@@ -61,6 +61,10 @@ def double(x):
 
 checks.double(double)'''
 
+LEVEL = "\n\nLevel: easy, 5 minutes. Why: it doubles."
+
+HINT = "<details>\n<summary>Hint</summary>\n\nAdd it to itself.\n\n</details>\n\n"
+
 SOLUTION = "<details>\n<summary>Solution</summary>\n\n```python\n# Limits\n```\n\n</details>"
 
 CONTROL = "assert score(control) < guess"
@@ -84,9 +88,9 @@ def good_lab() -> nbformat.NotebookNode:
                       "evidence.check(0.8, RECORDED['a'], seed=SEED)",
                       outputs=[new_output("stream", text="agrees\n")]),
         new_markdown_cell("## Make it fail on purpose"), new_code_cell(CONTROL),
-        new_markdown_cell("## Exercise: double"), new_code_cell(EXERCISE),
-        new_markdown_cell(SOLUTION + "\n\n## Exercise: double again"), new_code_cell(EXERCISE),
-        new_markdown_cell(SOLUTION + ENDING),
+        new_markdown_cell("## Exercise: double" + LEVEL), new_code_cell(EXERCISE),
+        new_markdown_cell(HINT + SOLUTION + "\n\n## Exercise: double again" + LEVEL),
+        new_code_cell(EXERCISE), new_markdown_cell(HINT + SOLUTION + ENDING),
     ], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"},
                  "leaklab": {"data": [], "evidence": ["01_x"]}})
     code = [cell for cell in lab.cells if cell.cell_type == "code"]
@@ -159,6 +163,10 @@ BAD = {
     "exercises_are_complete": [
         replaced("## Exercise: double again", "## Another"), replaced("    ...", "    return 2"),
         replaced("checks.double(double)", ""), replaced("<summary>Solution", "<summary>Hint")],
+    "exercises_say_how_hard_they_are_and_give_a_hint": [
+        replaced("Level: easy", "Level: fun"), replaced(", 5 minutes", ""), replaced("Why: ", ""),
+        replaced("<summary>Hint", "<summary>More"), replaced("Add it to itself.", "Easy.")],
+    "solutions_use_what_the_lab_has": [replaced("```python\n", "```python\nmath.sqrt(2)\n")],
     "only_the_title_carries_a_number": [replaced("## Average", "## 1. Average"),
                                         replaced("# Lab 7: average", "# Average"),
                                   replaced("## Exercise: double", "## Exercise 1: double")],

@@ -315,6 +315,20 @@ def test_it_is_said_once_that_this_is_not_legal_advice():
     assert {name: n for name, n in said.items() if n} == {"index": 1}
 
 
+def unknown_terms(text: str) -> list[str]:
+    """Terms that ``text`` sends its reader to the glossary for, and that are not there."""
+    held = re.findall(r"^(\S[^\n]*)\n  \S", (ROOT / "book/glossary.md").read_text(), re.M)
+    named = [re.sub(r".*<(.+)>", r"\1", term) for term in roles(text, "term")]
+    return sorted({term.lower() for term in named} - {entry.lower() for entry in held})
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"index"}))
+def test_a_page_sends_its_reader_to_the_glossary_for_words_of_technique(name):
+    assert roles(ALL[name], "term")
+    assert unknown_terms(ALL[name]) == []
+    assert unknown_terms("{term}`masks <mask>`, {term}`Update` and {term}`widget`") == ["widget"]
+
+
 def without_reason(text: str) -> list[str]:
     """Items of the playbook whose reason names neither a number nor a source."""
     body = text.partition("## Print the checklists")[0]

@@ -72,7 +72,8 @@ def test_the_mapping_is_complete():
         assert len(column["short"]) <= 8  # as wide as a cell of the picture
     assert all(rule["because"] for rule in DATA["aside"])
     assert {q["criterion"] for q in DATA["questions"].values()} == {
-        "record isolation", "linkage", "inference", "none"}
+        "record isolation", "record isolation; inference in the draft", "linkage", "inference",
+        "none"}
 
 
 def test_columns_are_those_of_the_grid():

@@ -313,6 +313,21 @@ def test_an_unknown_lab_is_a_wrong_call(built, capsys):
     assert "no lab 07 among: 01_tiny, 02_plain" in capsys.readouterr().out
 
 
+def test_a_starter_of_a_project_is_made_beside_the_labs_in_a_folder_of_its_own(
+    repository, capsys
+):
+    write(repository, {"notebooks/projects/text/p1_tiny.md": PLAIN})
+    assert notebooks.main(["--check"], repository) == 1
+    assert capsys.readouterr().out == ("notebooks/projects/p1_tiny.ipynb: missing or not readable; "
+                                       "run `make notebooks NB=p1`\n")
+    assert notebooks.main(["p1"], repository) == notebooks.main(["--check"], repository) == 0
+    (repository / "notebooks/projects/p2_orphan.ipynb").write_text("{}")
+    capsys.readouterr()
+    assert notebooks.main(["--check"], repository) == 1
+    assert capsys.readouterr().out == (
+        "notebooks/projects/p2_orphan.ipynb: has no text notebooks/projects/text/p2_orphan.md\n")
+
+
 # --- From text to cells ------------------------------------------------------------------------
 
 
@@ -325,6 +340,16 @@ def test_badge_and_setup_name_the_address_where_it_is_known(repository):
     assert "https://a.example/b/notebooks/01_tiny.html" in badge.source
     assert badge.metadata.tags == ["remove-cell"]
     assert "'leaklab @ git+https://github.com/a/b@v1'" in setup.source
+
+
+def test_the_badge_of_a_starter_names_its_folder_and_leads_to_the_page_of_projects(repository):
+    write(repository, {"_config.yml": "repository: {url: https://github.com/a/b/, branch: v1}\n"
+                                      "html: {baseurl: https://a.example/b/}\n",
+                       "notebooks/projects/text/p1_tiny.md": PLAIN})
+    lab = labs.read_lab(repository / "notebooks/projects/text/p1_tiny.md", repository)
+    assert lab.notebook == repository / "notebooks/projects/p1_tiny.ipynb"
+    assert "/a/b/blob/v1/notebooks/projects/p1_tiny.ipynb)" in lab.cells[1].source
+    assert "(https://a.example/b/book/projects.html)" in lab.cells[1].source
 
 
 def test_the_setup_cell_is_short_and_the_same_in_all_labs_but_for_their_extras(repository):

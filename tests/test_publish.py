@@ -70,8 +70,11 @@ def published(fork):
     """What the command makes of it; the pages of most labs stand in the small book empty."""
     def build(copy: Path, real=book_tool.build):
         first = real(copy)
-        for name in LABS:
-            (copy / f"_build/html/notebooks/{name}.html").touch()
+        pages = [f"notebooks/{name}" for name in LABS]
+        pages += [page.relative_to(ROOT).with_suffix("") for page in (ROOT / "book").rglob("*.md")]
+        for page in (copy / f"_build/html/{page}.html" for page in pages):
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.touch()
         return first
 
     with pytest.MonkeyPatch.context() as patch:
@@ -107,12 +110,27 @@ def test_every_lab_has_a_badge_and_installs_the_released_wheel(published, fork, 
             f"{name}.ipynb") in badge.source
     assert f"(https://example.github.io/fork/notebooks/{name}.html)" in badge.source
     assert WHEEL in setup.source
-    assert [first, *rest] == [before.cells[0], *before.cells[2:]], "outputs are kept"
+    now, then = [[cell for cell in cells if cell.cell_type == "code"]
+                 for cells in (rest, before.cells[2:])]
+    assert now == then, "outputs are kept"
+    page = f"https://example.github.io/fork/book/{name}.html"
+    assert page in first.source and "](../book/" not in "".join(c.source for c in notebook.cells)
+
+
+def test_starters_lead_to_the_published_book_and_the_texts_of_the_fork_stay(published, fork):
+    for starter in sorted((published / "copy/notebooks/projects").glob("*.ipynb")):
+        cells = nbformat.read(starter, as_version=4).cells
+        words = "".join(cell.source for cell in cells)
+        assert "](../" not in words
+        assert "https://example.github.io/fork/book/projects.html#" in words
+        assert WHEEL in words
+    assert "](../../book/projects.md#" in next(
+        (fork / "notebooks/projects/text").glob("p1*.md")).read_text()
 
 
 def test_the_published_labs_are_in_step_with_their_texts(published):
     copy = published / "copy"
-    assert notebooks.check(sorted((copy / "notebooks/text").glob("*.md")), copy) == []
+    assert notebooks.check(publish.texts(copy), copy) == []
 
 
 def test_the_bundle_brings_the_labs_and_no_workflow_into_the_repository(fork, published, tmp_path):
@@ -129,6 +147,7 @@ def test_a_commit_published_again_is_the_same_commit(fork, published, tmp_path):
     copy = tmp_path / "copy"
     publish.export(fork, copy)
     publish.write_address(copy, labs.read_address(published / "copy"))
+    publish.lead_to_the_book(copy, labs.read_address(copy).book)
     publish.readdress(copy)
     publish.commit(copy, "again", like=fork)
     assert publish.git(copy, "rev-parse", "again") == publish.git(

@@ -66,9 +66,15 @@ def test_a_rerun_repeats_the_record(setting, key, name):
     assert found[key] == pytest.approx(RECORDED[name].runs[1], abs=0.02)
 
 
+def ending(end: str, start: str = ""):
+    found = [item for name, item in RECORDED.items()
+             if name.startswith(start) and name.endswith(end)]
+    assert found, f"nothing recorded as {start}...{end}"
+    return found
+
+
 def imprints():
-    return [item for name, item in RECORDED.items()
-            if name.startswith("imprint_") and name.endswith("_exact")]
+    return ending("_exact", "imprint_")
 
 
 def test_shares_lie_within_three_standard_errors_of_theory():
@@ -127,15 +133,11 @@ def test_lone_records_are_those_read_of_an_imprint_and_no_fewer_than_are_read_fo
 
 
 def test_no_public_image_is_a_victim():
-    for name, item in RECORDED.items():
-        if name.endswith("_exact"):
-            assert item.baseline == 0, name
+    assert {item.baseline for item in ending("_exact")} == {0}
 
 
 def test_controls_fail_and_honest_models_raise_no_alarm():
-    for name, item in RECORDED.items():
-        if name.endswith("_other"):
-            assert item.value < 0.002, name
+    assert max(item.value for item in ending("_other")) < 0.002
     for data in STUDY.SOURCES:
         assert RECORDED[f"plain_{data}_exact"].interval[1] < 0.1
     for check in (*STUDY.CHECKS, "any"):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from leaklab import evidence
 from leaklab.assess.rounds import deal, of_hospitals, tpr_at, within_class
+from leaklab.bounds import ranking_ceiling
 from leaklab.data import diabetes
-from leaklab.defences.record_level import ranking_ceiling
 from leaklab.metrics.roc import auc
 from leaklab.plots.rounds import growth_chart
 from recorded import require_it_follows_from_runs

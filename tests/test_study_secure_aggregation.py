@@ -23,8 +23,10 @@ RECORDED = evidence.load("17_secure_aggregation")
 
 
 def part(name: str, *endings: str):
-    return {key: item for key, item in RECORDED.items() if key.startswith(f"{name}_")
-            and (not endings or key.endswith(tuple(f"_{end}" for end in endings)))}
+    found = {key: item for key, item in RECORDED.items() if key.startswith(f"{name}_")
+             and (not endings or key.endswith(tuple(f"_{end}" for end in endings)))}
+    assert found, f"nothing recorded of {name} {endings}"
+    return found
 
 
 def test_recorded_values_and_intervals_follow_from_their_runs():

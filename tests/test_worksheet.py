@@ -308,8 +308,19 @@ def test_the_breach_sheet_holds_each_fact_and_blanks_for_the_rest():
     assert read["33(3)(a) nature of the breach"] == "Copied | from a disk"
     assert [name for name, fact in read.items() if fact is None] == [
         "33(3)(a) records, about", "33(3)(b) contact point", "33(3)(c) likely consequences",
-        "33(3)(d) measures taken or proposed"]
+        "33(3)(d) measures taken or proposed", "33(1) reasons, if later than 72 hours"]
     assert "study:records" in read["33(3)(c) measured on this artefact"]
+
+
+def test_a_draft_names_a_measurement_once_and_in_words_of_its_reader():
+    seen = [rate(0.4, 0.3, 0.5, artefact="update", role=role) for role in ("processor", "outsider")]
+    a = assess(*seen, incident=incident(us={}), jurisdictions=("EU", "US"), medical_device=True)
+    words = "members recognised by someone who holds their record, with false alarms on 1.0 %"
+    for text in (worksheet.to_breach_sheet(a), worksheet.to_hipaa_memo(a)):
+        assert text.count(words) == text.count("40.0 % (30.0 % to 50.0 %), without it 1.0 %") == 1
+    assert {entry.provision: entry.evidence for entry in a.technical_file}["AI Act 15(5)"] == (
+        "study:tpr",)
+    assert worksheet.to_markdown(a).count(words) == worksheet.to_html(a).count(words) == 2
 
 
 def test_drafts_about_an_incident_need_one():
@@ -386,6 +397,7 @@ def test_a_guarantee_and_what_was_measured_stand_side_by_side():
                                                            abs=1e-4)
     assert [c.vacuous for c in ceilings] == [False, False, False, True]
     (found,) = full().ceilings
+    assert found.reason.endswith("it counts twice, since one comes in where another goes out")
     assert found.gaussian_ceiling == pytest.approx(Normal.cdf(Normal.ppf(0.01) + 2.0))
 
 
@@ -550,6 +562,46 @@ def test_a_sheet_says_under_which_defence_a_rate_was_measured():
 def test_the_form_gives_back_what_it_started_from():
     start = context(defences=("noise",))
     assert form.context_form(start, defences=("noise", "secure aggregation")).read() == start
+
+
+def test_the_form_asks_for_a_guarantee_and_keeps_what_it_does_not_ask():
+    promise = worksheet.Guarantee(epsilon=3.0, delta=1e-3, unit="patient", accountant="GDP", mu=1.0,
+                                  adjacency="replace")
+    shown = form.context_form(context(guarantee=promise))
+    assert shown.read().guarantee == promise
+    shown.fields["epsilon"].value = 2.0
+    assert shown.read().guarantee == promise.model_copy(update={"epsilon": 2.0, "mu": None})
+    shown.fields["epsilon"].value = 0.0
+    assert shown.read().guarantee is None
+    shown.fields["epsilon"].value = -1.0
+    with pytest.raises(ValidationError, match="epsilon"):
+        shown.read()
+
+
+def test_a_guarantee_is_printed_with_its_unit_and_a_weaker_one_in_force_is_named():
+    weak = worksheet.Guarantee(epsilon=8.0, delta=1e-5, unit="record", accountant="stated")
+    a = full(guarantee=weak)
+    printed = "epsilon 8, delta 1e-05, for one record, one more or fewer, accountant: stated"
+    assert printed in worksheet.to_markdown(a) and printed in worksheet.to_html(a)
+    assert "epsilon 3, delta 0.001, for one record" in worksheet.to_html(a)
+    assert "stronger guarantee than the one in force, and not counted for the risk: study:tpr" in (
+        " ".join(a.limits))
+    assert "stronger guarantee" not in " ".join(full().limits)
+    assert "| none stated |" in worksheet.to_markdown(full())
+
+
+def test_a_sum_at_a_processor_is_said_to_be_contested_and_an_update_is_not():
+    for artefact, said in (("update", False), ("sum", True), ("released model", False)):
+        a = assess(item(artefact=artefact, role="processor"))
+        for text in (worksheet.to_markdown(a), worksheet.to_html(a)):
+            assert (f"for a {artefact} that is prudence, and contested" in text) == said
+
+
+def test_an_assessment_says_where_no_group_worst_hit_is_given():
+    for worst, said in ((None, True), (0.005, False)):
+        limits = " ".join(assess(*all_three(worst=worst)).limits)
+        assert ("Where no group worst hit is given, a rate is a mean" in limits) == said
+        assert "severity times likelihood, low to 4 of 16, high from 9" in limits
 
 
 def test_the_form_says_what_is_wrong_and_what_came_out():

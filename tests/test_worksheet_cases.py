@@ -70,6 +70,7 @@ def guarantee(epsilon, unit="record", **changes):
                                **changes)
 
 
+NOISY = [item(37, 100), item(0, 3000, defence="noise", guarantee=guarantee(3.13867), id="study:b")]
 HELD = dict(ehds_permit=True, exports=("released model",))
 SIGNED = dict(question="not personal data", role="public")
 
@@ -79,8 +80,8 @@ CASES = [
      dict(evidence=[item(artefact="update", role="processor")])),
     ("sum of fifty held by a processor", gate, PERSONAL, DRAFT_15,
      dict(evidence=[item(artefact="sum", role="processor", contributors=50)])),
-    ("released model held by a processor", gate, PERSONAL, DRAFT_15,
-     dict(evidence=[item(role="processor")])),
+    ("released model held by a processor: judged as its controllers are, which is open", gate, OPEN,
+     OPINION, dict(evidence=[item(role="processor")])),
     ("update held by an independent recipient", gate, PRESUMED, SRB,
      dict(evidence=[item(artefact="update", role="independent recipient")])),
     ("update held by an outsider, all read", gate, PRESUMED, SRB,
@@ -182,6 +183,18 @@ CASES = [
     ("none in 3,000 under a defence that is not in force", consultation,
      "consult before processing", "GDPR 36(1)",
      dict(evidence=[item(37, 100), item(0, 3000, defence="noise", id="study:b")])),
+    ("none in 3,000 under the guarantee that is in force", consultation,
+     "no high residual risk was measured", "GDPR 36(1)",
+     dict(evidence=NOISY, defences=("noise",), guarantee=guarantee(3.1))),
+    ("the same guarantee, typed with fewer digits", consultation,
+     "no high residual risk was measured", "GDPR 36(1)",
+     dict(evidence=NOISY, defences=("noise",), guarantee=guarantee(3.14))),
+    ("none in 3,000 under a stronger guarantee than the one in force", consultation,
+     "consult before processing", "GDPR 36(1)",
+     dict(evidence=NOISY, defences=("noise",), guarantee=guarantee(8.0))),
+    ("none in 3,000 under a guarantee for another unit", consultation,
+     "consult before processing", "GDPR 36(1)",
+     dict(evidence=NOISY, defences=("noise",), guarantee=guarantee(3.1, "hospital"))),
     ("nothing measured", consultation, "cannot be ruled out", "GDPR 36(1)", {}),
     # --- Conclusions that are signed ------------------------------------------------------------
     ("insignificant, by no hit in 100", ruling, "refused", OPINION_43,
@@ -196,8 +209,17 @@ CASES = [
      dict(evidence=all_three(), judgements=[judgement("insignificant")])),
     ("insignificant for the public, measured at another's", ruling, "refused", OPINION_43,
      dict(evidence=all_three(role="outsider"), judgements=[judgement("insignificant")])),
-    ("not personal data at a processor, nothing ever read", ruling, "refused", DRAFT_15,
-     dict(evidence=all_three(role="processor"),
+    ("an update is not personal data at a processor, nothing ever read", ruling, "refused",
+     DRAFT_15, dict(evidence=all_three(artefact="update", role="processor"), judgements=[
+         judgement("not personal data", artefact="update", role="processor")])),
+    ("the same of a sum, which is contested", ruling, "refused", DRAFT_15,
+     dict(evidence=all_three(artefact="sum", role="processor"), judgements=[
+         judgement("not personal data", artefact="sum", role="processor")])),
+    ("the same of a released model, held against the evidence", ruling, "carried",
+     "GDPR recital 26", dict(evidence=all_three(role="processor"), judgements=[
+         judgement("not personal data", role="processor")])),
+    ("a released model at a processor, records read", ruling, "refused", "GDPR recital 26",
+     dict(evidence=[*all_three(role="processor"), item(37, 100, id="study:b", role="processor")],
           judgements=[judgement("not personal data", role="processor")])),
     ("a sum is insignificant: the draft asks so of data, the opinion of models", ruling, "carried",
      DRAFT_36, dict(evidence=all_three(artefact="sum"),
@@ -413,6 +435,19 @@ def test_whom_hipaa_tells(people, state, by):
 def test_a_business_associate_tells_the_covered_entity():
     found = assess(incident=incident(us=dict(entity="business associate"))).hipaa
     assert found.duties[0].by == "45 CFR 164.410"
+    assert all(duty.what.startswith("the covered entity: ") for duty in found.duties[1:])
+    assert "its clock starts with the associate's if that is its agent" in found.steps[-1]
+    own = assess(incident=incident(us={})).hipaa
+    assert not any("covered entity" in said for said in (*own.steps, *(d.what for d in own.duties)))
+
+
+def test_no_high_risk_is_not_shown_by_a_stronger_guarantee_than_the_one_in_force():
+    (kept,), (refused,) = (assess(
+        *(evidence.model_copy(update={"metric": metric, "id": f"{evidence.id}{metric}"})
+          for metric in ("records read", "records matched", "attributes filled in")
+          for evidence in NOISY[1:]), *NOISY[:1], defences=("noise",), guarantee=guarantee(epsilon),
+        judgements=[judgement("no high risk")]).rulings for epsilon in (3.1, 8.0))
+    assert kept.carried and not refused.carried
 
 
 def test_a_signature_is_not_called_a_demonstration():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = ("_config.yml", "_toc.yml", "constraints.txt", "book/**/*", "notebooks/*.ipynb",
+          "notebooks/projects/*.ipynb",
           "src/leaklab/**/*.py", "src/leaklab/recorded/*.json", "tools/book.py",
           "tools/chapter_map.py")
 JUPYTER_BOOK = str(Path(sys.executable).with_name("jupyter-book"))

@@ -1,8 +1,9 @@
 """From the text of a lab to the cells of its notebook, before anything runs.
 
-A lab is a MyST notebook text (``notebooks/text/NN_slug.md``, read by jupytext). Four things are
-added to what its author wrote: what a GPU changes, a badge (where the repository's address is
-known), the setup cell, and the folded solutions of its exercises.
+A lab is a MyST notebook text (``notebooks/text/NN_slug.md``, read by jupytext), and so is the
+starter of a project (``notebooks/projects/text/pN_slug.md``). The notebook lies one folder above
+its text. Four things are added to what its author wrote: what a GPU changes, a badge (where the
+repository's address is known), the setup cell, and the folded solutions of its exercises.
 """
 
 from __future__ import annotations
@@ -110,11 +111,13 @@ def read_lab(text: Path, root: Path) -> Lab:
         raise ValueError(f"{text.name}: expected to begin with Markdown: the title")
     first = _with_gpu(first, written, text)
     address = read_address(root)
-    added = [*_badge(text.stem, address), setup_cell(address, _extras(written, text))]
+    notebook = text.parents[1] / f"{text.stem}.ipynb"
+    added = [*_badge(notebook.relative_to(root), address),
+             setup_cell(address, _extras(written, text))]
     solutions = root / "src/leaklab/teaching/solutions"
     cells = [_with_solutions(cell, solutions, text.name) for cell in (first, *added, *rest)]
-    return Lab(text, root / "notebooks" / f"{text.stem}.ipynb", tuple(_with_ids(cells)),
-               _names(written, text, "data"), _names(written, text, "evidence"))
+    return Lab(text, notebook, tuple(_with_ids(cells)), _names(written, text, "data"),
+               _names(written, text, "evidence"))
 
 
 def to_notebook(lab: Lab, key: str) -> NotebookNode:
@@ -160,16 +163,20 @@ def _with_gpu(first: NotebookNode, written: NotebookNode, text: Path) -> Noteboo
     return new_markdown_cell(source, metadata=first.metadata)
 
 
-def _badge(name: str, address: Address) -> list[NotebookNode]:
-    """One cell with links to open the lab elsewhere; none while the address is not known."""
+def _badge(notebook: Path, address: Address) -> list[NotebookNode]:
+    """One cell with links to open the notebook elsewhere; none while the address is not known.
+
+    A lab is a page of the book; a starter, which lies a folder deeper, is led to from one.
+    """
     if not address.repository:
         return []
     path = address.repository.removeprefix("https://github.com/")
-    colab = f"https://colab.research.google.com/github/{path}/blob/{address.branch}/notebooks/{name}"
+    colab = f"https://colab.research.google.com/github/{path}/blob/{address.branch}"
     badge = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-             f"({colab}.ipynb)")
+             f"({colab}/{notebook.as_posix()})")
+    page = notebook if notebook.parent.name == "notebooks" else Path("book/projects")
     if address.book:
-        badge += f" · [Read in the book]({address.book}/notebooks/{name}.html)"
+        badge += f" · [Read in the book]({address.book}/{page.with_suffix('.html').as_posix()})"
     return [new_markdown_cell(badge, metadata={"tags": ["remove-cell"]})]
 
 

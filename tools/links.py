@@ -65,7 +65,7 @@ def check(book: Path, notebooks: Path, published: Published) -> list[str]:
     those that Colab opens. Raises ``ValueError`` where neither holds any.
     """
     texts = [*sorted(book.rglob("*.html")), *sorted(book.rglob("*.ipynb")),
-             *sorted(notebooks.glob("*.ipynb"))]
+             *sorted(notebooks.rglob("*.ipynb"))]
     if not texts:
         raise ValueError(f"book: {book} given, expected a folder with pages")
     findings = []

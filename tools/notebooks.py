@@ -3,7 +3,8 @@
     python tools/notebooks.py [--force] [NN ...]   write notebooks/NN_slug.ipynb
     python tools/notebooks.py --check              compare only; run nothing
 
-The texts in notebooks/text/ are the source; a notebook is written only when its lab ran to the end
+The texts in notebooks/text/, and in notebooks/projects/text/ the starters of the projects
+(p1, p2, ...), are the source; a notebook is written only when its lab ran to the end
 without an error or a warning, so an interrupted or failing run leaves the old one as it was. Where
 nothing that runs has changed, only words or the setup cell, the stored outputs are kept.
 """
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from run_lab import Kernels
 
 ROOT = Path(__file__).resolve().parent.parent
+TEXTS = ("notebooks/text/[0-9][0-9]_*.md", "notebooks/projects/text/p[0-9]_*.md")
 PARSING = threading.Lock()  # Python 3.11 fails now and then where two threads parse at once
 
 
@@ -38,10 +40,10 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the texts; run nothing")
     parser.add_argument("--force", action="store_true", help="run labs whose inputs did not change")
-    parser.add_argument("labs", nargs="*", metavar="NN", help="labs, e.g. 01 (default: all)")
+    parser.add_argument("labs", nargs="*", metavar="NN", help="labs, e.g. 01, or p1 (default: all)")
     args = parser.parse_args(argv)
     root = root.resolve()
-    texts = sorted((root / "notebooks/text").glob("[0-9][0-9]_*.md"))
+    texts = [text for pattern in TEXTS for text in sorted(root.glob(pattern))]
     unknown = [n for n in args.labs if not any(t.stem.startswith(n) for t in texts)]
     if unknown:
         print(f"no lab {', '.join(unknown)} among: {', '.join(t.stem for t in texts) or 'none'}")
@@ -62,19 +64,21 @@ def check(texts: Sequence[Path], root: Path) -> list[str]:
             lab = read_lab(text, root)
             reason = out_of_step(lab, lab_key(lab, root))
         except ValueError as error:  # which begins with the name of the text
-            findings.append(f"notebooks/text/{error}")
+            findings.append(f"{text.parent.relative_to(root).as_posix()}/{error}")
             continue
         if reason:
-            findings.append(f"notebooks/{text.stem}.ipynb: {reason}; "
+            findings.append(f"{lab.notebook.relative_to(root).as_posix()}: {reason}; "
                             f"run `make notebooks NB={text.stem[:2]}`")
     return findings
 
 
 def orphans(texts: Sequence[Path], root: Path) -> list[str]:
     """Findings for notebooks that no text stands behind."""
-    known = {text.stem for text in texts}
-    return [f"notebooks/{path.name}: has no text notebooks/text/{path.stem}.md"
-            for path in sorted((root / "notebooks").glob("*.ipynb")) if path.stem not in known]
+    known = {text.parents[1] / f"{text.stem}.ipynb" for text in texts}
+    folders = (root / "notebooks", root / "notebooks/projects")
+    names = [(folder.relative_to(root).as_posix(), path.stem) for folder in folders
+             for path in sorted(folder.glob("*.ipynb")) if path not in known]
+    return [f"{folder}/{stem}.ipynb: has no text {folder}/text/{stem}.md" for folder, stem in names]
 
 
 def out_of_step(lab: Lab, key: str) -> str | None:
@@ -144,7 +148,8 @@ def generate(texts: Sequence[Path], root: Path, *, force: bool) -> int:
                 findings = task.result()
                 failures += bool(findings)
                 for finding in findings:
-                    print(f"notebooks/text/{tasks[task].name}: {finding}", file=sys.stderr)
+                    text = tasks[task].relative_to(root).as_posix()
+                    print(f"{text}: {finding}", file=sys.stderr)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             kernels.stop()

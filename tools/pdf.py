@@ -42,6 +42,8 @@ GATHER = """async ([root, parts]) => {
             const to = new URL(e.getAttribute("href"), address);
             if (known.has(to.href.split(/[?#]/)[0]))
                 e.setAttribute("href", "#" + anchor(to) + to.hash.replace("#", "--"));
+            else if (to.href.startsWith(root))  // the index and files: on no server afterwards
+                e.removeAttribute("href");
         });
         page.id = here;
         page.style.breakBefore = "page";

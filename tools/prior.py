@@ -40,7 +40,7 @@ def main() -> None:
     images = public_images(IMAGES).to(device)
     network = train(images, RECIPE, generator=generator(*key))
     digest = checkpoint.save(network, path)
-    held_out = public_images(1000, shipped.PUBLIC_SEED + 1).to(device)
+    held_out = public_images(1000, checkpoint.HELD_OUT_SEED).to(device)
     loss = held_out_loss(network, held_out, generator=generator("held out"))
     same = "the same bytes as" if digest == shipped.SHA256 else "not the bytes of"
     print(f"{path}: {same} the prior that ships\n"

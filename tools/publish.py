@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,9 +33,10 @@ import book as book_tool
 import links
 from lab_key import lab_key
 from labs import Address, read_lab
-from notebooks import with_kept_outputs, write_atomically
+from notebooks import TEXTS, with_kept_outputs, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
+TO_A_PAGE = re.compile(r"\]\((?:\.\./)+book/([\w/]+)\.md(#[^)\s]*)?\)")
 LEFT_OUT = ":(exclude).github"  # a push that holds workflows needs a right that none here has
 
 
@@ -71,14 +73,31 @@ def publish(root: Path, out: Path, address: Address) -> list[str]:
     export(root, copy)
     write_address(copy, address)
     readdress(copy)
-    commit(copy, address.branch, like=root)
-    git(copy, "bundle", "create", "--quiet", out / "labs.bundle", f"refs/tags/{address.branch}")
     build_wheel(copy, out / "dist", address.wheel.rpartition("/")[2])
     book_tool.build(copy)
     shutil.move(copy / "_build/html", out / "html")
+    lead_to_the_book(copy, address.book)
+    readdress(copy)
+    commit(copy, address.branch, like=root)
+    git(copy, "bundle", "create", "--quiet", out / "labs.bundle", f"refs/tags/{address.branch}")
     published = links.Published(address, links.files_of(copy, address.branch),
                                 links.pages_of(out / "html"))
     return links.check(out / "html", copy / "notebooks", published)
+
+
+def lead_to_the_book(copy: Path, book: str) -> None:
+    """Let links of labs to pages of the book lead to the published one: Colab has no page beside.
+
+    It changes the texts, of which :func:`readdress` then makes the notebooks.
+    """
+    for text in texts(copy):
+        words = text.read_text(encoding="utf-8")
+        text.write_text(TO_A_PAGE.sub(rf"]({book}/book/\1.html\2)", words), encoding="utf-8")
+
+
+def texts(copy: Path) -> list[Path]:
+    """The texts of labs and of starters."""
+    return [text for pattern in TEXTS for text in sorted(copy.glob(pattern))]
 
 
 def export(root: Path, copy: Path) -> None:
@@ -102,11 +121,11 @@ def write_address(copy: Path, address: Address) -> None:
 
 def readdress(copy: Path) -> None:
     """Give the notebooks the badge and setup cell of the address, with their stored outputs."""
-    for text in sorted((copy / "notebooks/text").glob("[0-9][0-9]_*.md")):
+    for text in texts(copy):
         lab = read_lab(text, copy)
         notebook = with_kept_outputs(lab, lab_key(lab, copy), copy)
         if notebook is None:
-            raise ValueError(f"notebooks/{lab.name}.ipynb: not in step with its text; run "
+            raise ValueError(f"{lab.notebook.relative_to(copy)}: not in step with its text; run "
                              "`make notebooks` and commit before you publish")
         write_atomically(lab.notebook, nbformat.writes(notebook) + "\n")
 

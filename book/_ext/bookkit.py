@@ -6,6 +6,7 @@
 3. Accessibility faults of the theme and of docutils are mended in the HTML.
 4. The page at the root sends readers to the first page, and 404.html says what is not there.
 5. Buttons that need the public address appear once ``repository.url`` names it.
+6. Each lab says how to run it, since the book shows stored results.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ POLICY = (
     "data: blob:; object-src 'none'; base-uri 'self'\">"
 )
 CHARSET = '<meta charset="utf-8" />'
+TO_RUN = (
+    '<div class="to-run" role="note">The results on this page are stored: read on, nothing has to '
+    "run. To fill in the exercises and have your answers checked, open the lab with "
+    '<code>make lab NB={number}</code>{elsewhere}. <a href="{how}">How to do the exercises, also '
+    "without installing anything</a>.</div>"
+)
 MENDED = (
     # The accessible name must contain the visible text (WCAG 2.5.3): "Search Ctrl+K".
     (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"'), r"\1"),
@@ -38,6 +45,10 @@ MENDED = (
     # The left bar lies outside any landmark.
     (re.compile(r'<div id="pst-primary-sidebar" class'),
      '<div id="pst-primary-sidebar" role="navigation" aria-label="Book" class'),
+    # Sphinx sets a long signature as a list of definitions that defines nothing.
+    (re.compile(r'<dl>\n(<dd><em class="sig-param">.*?)</dl>', re.DOTALL),
+     lambda found: '<div class="sig-params">\n' + re.sub(r"(?<=<)(/?)dd>", r"\1div>", found[1])
+     + "</div>"),
     # docutils puts entries of a deprecated role into role="list".
     (re.compile(r' role="doc-biblioentry"'), ' role="listitem"'),
 )
@@ -100,6 +111,18 @@ def add_buttons(app: Sphinx, config: Config) -> None:
     options["launch_buttons"] = {"colab_url": COLAB} if known else {}
 
 
+def say_how_to_run(app: Sphinx, pagename: str, template: str, context: dict, doctree) -> None:
+    """Below the title of each lab's page: where its exercises can be done."""
+    lab = re.match(r"notebooks/(\d\d)_", pagename)
+    if not lab or "body" not in context:
+        return
+    known = bool(app.config.html_theme_options.get("repository_url"))
+    note = TO_RUN.format(
+        number=lab[1], elsewhere=", or on Colab with the rocket above" * known,
+        how=f"{context['pathto']('book/how_to_use')}#do-the-exercises")
+    context["body"] = context["body"].replace("</h1>", f"</h1>\n{note}", 1)
+
+
 def carry_mathjax(app: Sphinx) -> None:
     """Copy MathJax and its fonts into the built book."""
     if app.builder.format != "html":
@@ -139,5 +162,6 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, object]:
     app.connect("config-inited", add_buttons, priority=900)
     app.connect("builder-inited", carry_mathjax)
+    app.connect("html-page-context", say_how_to_run)
     app.connect("build-finished", finish, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

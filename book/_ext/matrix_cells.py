@@ -10,6 +10,7 @@ import io
 import re
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 import law
@@ -97,9 +98,10 @@ def ends(cell: grid.Cell) -> tuple[Evidence, Evidence]:
     best: dict[tuple, Evidence] = {}
     for item in cell.items:
         key = (item.defence, strength(item))
-        if key not in best or grid.advantage(item) > grid.advantage(best[key]):
+        if key not in best or item.lead > best[key].lead:
             best[key] = item
-    return max(best.values(), key=grid.advantage), min(best.values(), key=grid.advantage)
+    lead = attrgetter("lead")
+    return max(best.values(), key=lead), min(best.values(), key=lead)
 
 
 def strength(item: Evidence) -> str:

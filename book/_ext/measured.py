@@ -56,7 +56,7 @@ def number(value: float, unit: str) -> str:
         return f"{100 * value:+.1f}".replace("-", "−")
     if unit.startswith(SHARES):
         text = f"{100 * value:.1f}"
-        if text == "0.0" and value:
+        if text == "0.0" and value > 1e-6:
             return f"{100 * value:.1g}"  # a small chance is not none
         return text.removesuffix(".0") if text in ("0.0", "100.0") else text
     text, exponent, power = f"{value:{DECIMALS.get(unit, '.3g')}}".partition("e")

@@ -16,6 +16,8 @@ from pathlib import Path
 from leaklab import runtime
 from leaklab.metrics import prediction_interval
 
+__all__ = ["Evidence", "check", "load", "record"]
+
 SCHEMA = 1
 
 
@@ -42,6 +44,8 @@ class Evidence:
         the statement is not about an attack.
     data, data_sha256, scale, version
         Provenance line of the data and its hash, the scale of the study, the library's version.
+
+    Raises ``ValueError`` for a value outside its interval, or other numbers of runs and seeds.
     """
 
     name: str
@@ -77,6 +81,14 @@ class Evidence:
                 f"seeds of {self.name!r}: {len(self.seeds)} given, expected {len(self.runs)}, "
                 "one per run"
             )
+
+    @property
+    def lead(self) -> float:
+        """How far the value leads from the baseline, 0, to certainty, 1; for shares and AUCs.
+
+        ``(value - baseline) / (1 - baseline)``; 0 where the baseline is certain by itself.
+        """
+        return (self.value - self.baseline) / (1 - self.baseline) if self.baseline < 1 else 0.0
 
     def estimate(self, form: str = ".3f") -> str:
         """The value and its interval as text, each in the format ``form``."""

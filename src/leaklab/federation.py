@@ -32,6 +32,12 @@ from leaklab.updates import (
     weighted_mean,
 )
 
+__all__ = [
+    "CLIENT", "EAVESDROPPER", "PUBLIC", "SERVER", "SERVER_BEHIND_SECURE_AGGREGATION",
+    "Hospital", "Round", "accuracy_on", "client_views", "eavesdropper_views", "fed_avg",
+    "public_views", "secure_aggregation_views", "server_views", "train_on",
+]
+
 Defence = Callable[[Update], Update]
 """What a hospital does to its update before it leaves the building."""
 
@@ -131,7 +137,7 @@ def train_on(
 
 @dataclass(frozen=True)
 class Round:
-    """One exchange: the model sent out, what came back, the model made of it."""
+    """One exchange, the ``number``-th: the model sent out, what came back, the model made of it."""
 
     number: int
     before: State
@@ -181,7 +187,10 @@ def _rounds(model, hospitals, training, rounds, seed, defend) -> Iterator[Round]
 
 
 def accuracy_on(model: nn.Module, state: State, dataset: Dataset) -> float:
-    """Test accuracy on ``dataset`` of ``model`` with the weights ``state``, on their device."""
+    """Test accuracy on ``dataset`` of ``model`` with the weights ``state``, on their device.
+
+    The share of examples whose largest logit is that of their class.
+    """
     device = next(iter(state.values())).device
     logits = predict(model, state, torch.tensor(dataset.inputs).to(device))
     return accuracy(logits.cpu(), torch.tensor(dataset.targets))
@@ -224,19 +233,36 @@ def _optimiser(model: nn.Module, training: LocalTraining) -> torch.optim.Optimiz
 # --- What each observer sees of a round -----------------------------------------------------
 
 SERVER = Observer("server")
+"""Honest but curious: it follows the protocol and reads each update."""
 SERVER_BEHIND_SECURE_AGGREGATION = Observer("server behind secure aggregation")
+"""The same server where only a sum can be opened."""
 CLIENT = Observer("client")
+"""Another hospital of the federation, which knows its own part of each sum."""
 EAVESDROPPER = Observer("eavesdropper")
+"""Someone on the network between the hospitals and the server."""
 PUBLIC = Observer("public")
+"""Anyone who holds the released model."""
+
+
+def update_view(
+    update: Update, knowledge: Knowledge = UNKNOWN, observer: Observer = SERVER
+) -> View:
+    """What ``observer`` sees where one hospital's update reaches it by itself."""
+    return View(observer, "update", copy_state(update.before), copy_state(update.after),
+                (update.hospital,), (update.num_examples,), knowledge)
 
 
 def server_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
     """An honest-but-curious server: every single update, by name."""
-    return tuple(_single(SERVER, update, knowledge) for update in round.updates)
+    return tuple(update_view(update, knowledge) for update in round.updates)
 
 
 def secure_aggregation_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
-    """The same server where only the weighted mean can be opened: one sum, weights unknown."""
+    """The same server where only the weighted mean can be opened: one sum, weights unknown.
+
+    Source: Bonawitz et al. (2017, doi:10.1145/3133956.3133982);
+    :mod:`leaklab.defences.secure_aggregation` is the protocol.
+    """
     names = tuple(update.hospital for update in round.updates)
     return (View(SERVER_BEHIND_SECURE_AGGREGATION, "sum", copy_state(round.before),
                  copy_state(round.after), names, knowledge=knowledge),)
@@ -271,7 +297,7 @@ def eavesdropper_views(
     """Someone on the network: every single update in the clear, nothing under TLS."""
     if encrypted:
         return ()
-    return tuple(_single(EAVESDROPPER, update, knowledge) for update in round.updates)
+    return tuple(update_view(update, knowledge, EAVESDROPPER) for update in round.updates)
 
 
 def public_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ...]:
@@ -279,8 +305,3 @@ def public_views(round: Round, knowledge: Knowledge = UNKNOWN) -> tuple[View, ..
     names = tuple(update.hospital for update in round.updates)
     return (View(PUBLIC, "released model", None, copy_state(round.after), names,
                  knowledge=knowledge),)
-
-
-def _single(observer: Observer, update: Update, knowledge: Knowledge) -> View:
-    return View(observer, "update", copy_state(update.before), copy_state(update.after),
-                (update.hospital,), (update.num_examples,), knowledge)

@@ -23,7 +23,6 @@ from leaklab.updates import LocalTraining, State, Update, weighted_mean
 def train_federations(
     models: Stack, inputs: Tensor, targets: Tensor, owners: Tensor, training: LocalTraining, *,
     rounds: int, generator: torch.Generator, defend: Defence | None = None,
-    names: Sequence[str] | None = None,
 ) -> list[tuple[Round, ...]]:
     """Train F federations for ``rounds`` rounds and return the rounds of each.
 
@@ -33,18 +32,14 @@ def train_federations(
         The pool of records, (N, ...) and (N,).
     owners
         Integers, (F, N): in federation f, record i lies at hospital ``owners[f, i]``, or nowhere
-        where that is -1. Hospitals count from 0 and hold at least one record in each federation.
-    names
-        Of the hospitals, "Hospital 1" and so on by default.
+        where that is -1. Hospitals count from 0 and hold at least one record in each federation;
+        their names are "Hospital 1" and so on.
 
     ``defend`` acts on every update before it leaves. Raises ``ValueError`` that names the argument
     for shapes that do not fit, a hospital without records, and fewer than one round.
     """
     _check(models, inputs, owners, rounds)
     number = int(owners.max()) + 1
-    names = list(names or (f"Hospital {k + 1}" for k in range(number)))
-    if len(names) != number:
-        raise ValueError(f"names: {len(names)} given, expected {number}, one per hospital")
     sizes = (owners[..., None] == torch.arange(number)).sum(1).tolist()
     members = (owners[:, None] == torch.arange(number)[:, None]).flatten(0, 1)
     states = [state_of(models, f) for f in range(len(models))]
@@ -54,8 +49,8 @@ def train_federations(
         local = train_stack(sent_out, inputs, targets, members, training, generator)
         for f, before in enumerate(states):
             updates = tuple(
-                Update(before, state_of(local, f * number + k), sizes[f][k], step, name)
-                for k, name in enumerate(names))
+                Update(before, state_of(local, f * number + k), sizes[f][k], step,
+                       f"Hospital {k + 1}") for k in range(number))
             if defend:
                 updates = tuple(map(defend, updates))
             states[f] = weighted_mean([update.after for update in updates], sizes[f])

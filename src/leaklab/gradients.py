@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy, unfold
 
 from leaklab.updates import State
 
+__all__ = ["record_gradients"]
+
 
 def record_gradients(
     model: nn.Module, state: State, inputs: Tensor, targets: Tensor, *, chunk: int = 256

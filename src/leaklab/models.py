@@ -12,6 +12,8 @@ from torch.func import functional_call
 from leaklab.runtime import isolated_rng
 from leaklab.updates import State
 
+__all__ = ["conv_net", "logistic_regression", "mlp", "predict", "small_cnn"]
+
 
 def small_cnn(
     generator: torch.Generator,

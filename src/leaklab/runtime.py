@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+__all__ = ["generator", "pick_device"]
+
 T = TypeVar("T")
 
 

@@ -21,6 +21,8 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from leaklab.data.notes import END, PAD
 from leaklab.runtime import isolated_rng
 
+__all__ = ["next_words", "note_model"]
+
 NOTHING = -100
 """The target of a place that predicts nothing; ``cross_entropy`` leaves it out."""
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+__all__ = ["Knowledge", "LocalTraining", "Observer", "Recovered", "Update", "View", "weighted_mean"]
+
 State = Mapping[str, Tensor]
 """Everything in ``model.state_dict()``: parameters and buffers, by name."""
 
@@ -64,7 +66,10 @@ class LocalTraining:
 
 @dataclass(frozen=True)
 class Update:
-    """What one hospital sent in one round: the model it received and the model it returned."""
+    """What one hospital sent in one round: the model it received and the model it returned.
+
+    ``num_examples`` is what the mean of a round weights it by; ``hospital`` is a name.
+    """
 
     before: State
     after: State
@@ -155,7 +160,7 @@ class Recovered:
         Per record, whether the attacker knows, without the truth, that the guess is right;
         ``None`` where the attack has no such test.
     trajectory
-        Guesses along the way, shape (steps, *guess.shape), where the attack searches.
+        Guesses along the way, shape ``(steps, *guess.shape)``, where the attack searches.
     """
 
     guess: Tensor

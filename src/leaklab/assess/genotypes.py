@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from leaklab.data.genomes import chr20, families, phenotypes, sites
 from leaklab.data.genomes.panel import Panel
-from leaklab.federation import SERVER, SERVER_BEHIND_SECURE_AGGREGATION, train_on
+from leaklab.federation import SERVER_BEHIND_SECURE_AGGREGATION, train_on, update_view
 from leaklab.models import mlp
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, Recovered, Update, View, weighted_mean
@@ -140,9 +140,7 @@ def seen(net: nn.Module, group: Cohort, chosen: Tensor, training: LocalTraining 
     """What the server sees of training on the patients ``chosen``."""
     update = train_on(net, group.inputs(chosen), group.labels[chosen], training,
                       generator=generator(seed, "local"))
-    update = compress(update) if compress else update
-    return View(SERVER, "update", update.before, update.after, (update.hospital,),
-                (update.num_examples,), Knowledge(training))
+    return update_view(compress(update) if compress else update, Knowledge(training))
 
 
 def seen_in_sum(net: nn.Module, group: Cohort, hospitals: Sequence[Tensor], *, seed: int) -> View:

@@ -108,7 +108,7 @@ class Cell:
 
     @property
     def best(self) -> Evidence:
-        return max(self.items, key=advantage)
+        return max(self.items, key=lambda item: item.lead)
 
     @property
     def above(self) -> int:
@@ -121,16 +121,11 @@ class Cell:
     @property
     def advantage(self) -> float:
         """How far the best item leads from its guess, 0, to certainty, 1; never below 0."""
-        return max(0.0, advantage(self.best))
+        return max(0.0, self.best.lead)
 
 
 Grid = dict[str, dict[str, Cell]]
 """Rows by attack, in them cells by observer; what is not there was not measured."""
-
-
-def advantage(item: Evidence) -> float:
-    """``(value - baseline) / (1 - baseline)``; 0 where the guess is right by itself."""
-    return (item.value - item.baseline) / (1 - item.baseline) if item.baseline < 1 else 0.0
 
 
 def recorded(folder=None) -> dict[str, dict[str, Evidence]]:
@@ -167,17 +162,14 @@ def grid(
     return table
 
 
-def by_defence(
-    studies: Mapping[str, Mapping[str, Evidence]], observer: str,
-    families: Iterable[str] | None = None,
-) -> Grid:
+def by_defence(studies: Mapping[str, Mapping[str, Evidence]], observer: str) -> Grid:
     """Rows by attack, cells by family of defence, for one of :data:`OBSERVERS`.
 
-    ``families`` are all that were measured by default. Before them stands ``None``, no defence.
-    Rows in which no defence was measured are left out.
+    Before the families stands ``None``, no defence. Rows in which no defence was measured are left
+    out.
     """
-    families = (None, *(defences(studies, observer) if families is None else families))
-    tables = {family: grid(studies, defence=family) for family in families}
+    tables = {family: grid(studies, defence=family)
+              for family in (None, *defences(studies, observer))}
     rows = {row: {family: table[row][observer] for family, table in tables.items()
                   if observer in table[row]} for row in tables[None]}
     return {row: cells for row, cells in rows.items() if set(cells) - {None}}
@@ -188,9 +180,9 @@ def entries(
 ) -> dict[str, list[tuple[float, str, bool] | None]]:
     """The grid as :func:`leaklab.plots.layers.advantage_map` draws it: advantage, and how often.
 
-    One cell for each of ``observers``, or of the families of defences that :func:`by_defence` was
-    given. Under the advantage of the best setting stand the settings above the guess, of all. Rows
-    without any cell are left out: their attack was measured under other defences only.
+    One cell for each of ``observers``, or of the families of defences in :func:`by_defence`. Under
+    the advantage of the best setting stand the settings above the guess, of all. Rows without any
+    cell are left out: their attack was measured under other defences only.
     """
     return {row: [(cell.advantage, f"{cell.advantage:.2f}\n{cell.above} of {cell.settings}",
                    cell.above > 0) if (cell := cells.get(observer)) else None

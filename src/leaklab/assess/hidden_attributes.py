@@ -19,11 +19,11 @@ from leaklab.data import heart, hospitals, radiology, scaling
 from leaklab.data.dataset import Dataset
 from leaklab.federation import (
     PUBLIC,
-    SERVER,
     SERVER_BEHIND_SECURE_AGGREGATION,
     Hospital,
     fed_avg,
     train_on,
+    update_view,
 )
 from leaklab.models import mlp, small_cnn
 from leaklab.runtime import generator
@@ -133,10 +133,9 @@ def round_of(training: str, stage: str, number: int, seed: int) -> list[tuple[Vi
     seen = []
     for k, part in enumerate(parts):
         local = training_of(training, len(part))
-        update = train_on(net, part.inputs, part.targets, local,
+        update = train_on(net, part.inputs, part.targets, local, hospital=f"H{k}",
                           generator=generator(seed, "local", k))
-        seen.append((View(SERVER, "update", update.before, update.after, (f"H{k}",),
-                          (update.num_examples,), Knowledge(local)), part))
+        seen.append((update_view(update, Knowledge(local)), part))
     return seen
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from leaklab.data import hospitals
 from leaklab.data.dataset import Dataset
-from leaklab.federation import SERVER, train_on
+from leaklab.federation import train_on, update_view
 from leaklab.metrics import reconstruction
 from leaklab.runtime import generator
 from leaklab.updates import Knowledge, LocalTraining, View
@@ -73,8 +73,7 @@ def sent(
 ) -> View:
     """What a server sees of a hospital that trains on these records and no others."""
     update = train_on(model, inputs, labels, training, generator=generator(seed, "local training"))
-    return View(SERVER, "update", update.before, update.after, ("hospital",), (len(inputs),),
-                Knowledge(training, labels))
+    return update_view(update, Knowledge(training, labels))
 
 
 def judge(guess: Tensor, victims: Tensor, labels: Tensor, known: Halves) -> Judgement:

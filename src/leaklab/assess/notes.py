@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leaklab.data import notes as data
 from leaklab.data.notes import Note
-from leaklab.federation import SERVER, train_on
+from leaklab.federation import train_on, update_view
 from leaklab.metrics import text
 from leaklab.runtime import generator
 from leaklab.transformer import NoteModel, next_words
@@ -39,8 +39,7 @@ def sent(model: NoteModel, inputs: Tensor, training: LocalTraining, seed: int,
     targets = next_words(inputs) if classes is None else classes
     update = train_on(model, inputs, targets, training,
                       generator=generator(seed, "local training"))
-    return View(SERVER, "update", update.before, update.after, ("hospital",), (len(inputs),),
-                Knowledge(training))
+    return update_view(update, Knowledge(training))
 
 
 def judge(guess: Tensor, notes: Sequence[Note]) -> dict[str, Tensor]:

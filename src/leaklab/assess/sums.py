@@ -21,7 +21,7 @@ from leaklab.attacks.exclusive_neurons import exclusive_neurons
 from leaklab.attacks.malicious_server import trap_weights
 from leaklab.data import diabetes, hospitals, scaling
 from leaklab.defences.secure_aggregation import Opened, secure_sum
-from leaklab.federation import SERVER, SERVER_BEHIND_SECURE_AGGREGATION, train_on
+from leaklab.federation import SERVER, SERVER_BEHIND_SECURE_AGGREGATION, train_on, update_view
 from leaklab.metrics import reconstruction
 from leaklab.models import mlp
 from leaklab.runtime import generator
@@ -95,8 +95,7 @@ def server_view(sent: Sequence[Update], training: LocalTraining = STEP) -> View:
     known = Knowledge(training)
     if len(sent) > 1:
         return secure_sum(sent).view(SERVER_BEHIND_SECURE_AGGREGATION, known)
-    return View(SERVER, "update", sent[0].before, sent[0].after, (sent[0].hospital,),
-                (sent[0].num_examples,), known)
+    return update_view(sent[0], known)
 
 
 def read(model: nn.Module, view: View, records: int, *key: object) -> Recovered:

@@ -33,6 +33,8 @@ from torch import Tensor, nn
 from leaklab.attacks.membership.updates import flat_update, record_gradients, update_cosine
 from leaklab.updates import Recovered, View
 
+__all__ = ["candidates", "infer_attribute"]
+
 Score = Callable[..., Tensor]
 """How gradients (n, p) fit an update (p,), a third argument being public gradients (m, p), if there
 are any; answers (n,), higher is better."""

@@ -12,36 +12,32 @@ gradients, not records (Nasr et al. 2023, arXiv:2302.07956), and hurt the model 
 
 * :func:`insert_canaries`: many canaries in one run of Opacus, :func:`one_run_audit` (Steinke,
   Nasr and Jagielski 2023, arXiv:2305.08846; Mahloujifar et al. 2025, arXiv:2410.22235).
-* :func:`private_runs`: one canary in half of many runs, all in one stack,
-  :func:`many_run_audit` (Jagielski, Ullman and Oprea 2020, arXiv:2006.07709).
+* :func:`many_run_audit`: one canary in half of many runs (Jagielski, Ullman and Oprea 2020,
+  arXiv:2006.07709), such as those of :mod:`leaklab.attacks.sampler_audit`.
 
 Where it fails: one run shows half of epsilon or less, of a large epsilon least; many runs show
-more of it the more they are, thousands for most of it, and here for full batches only, where
-training is the Gaussian mechanism. Canaries that are records, judged by the loss of the finished
-model, prove far less (Nasr et al. 2023).
+more of it the more they are, thousands for most of it. Canaries that are records, judged by the
+loss of the finished model, prove far less (Nasr et al. 2023).
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
 
 from leaklab.attacks.epsilon_bounds import (
     ManyRuns,
-    gaussian_epsilon,
     many_run_bounds,
     one_run_epsilon,
     one_run_mu,
 )
+from leaklab.bounds.membership import epsilon_of
 from leaklab.runtime import generator as keyed_generator
-from leaklab.runtime import progress
-from leaklab.stack import Stack
+
+__all__ = ["many_run_audit", "one_run_audit"]
 
 THRESHOLDS = 99
 """Quantiles of the scores among which an audit of many runs looks for its threshold."""
@@ -96,7 +92,7 @@ def one_run_audit(
     counts = (correct, 2 * half, canaries)
     mu = one_run_mu(*counts, level=level)
     return OneRun(*counts, one_run_epsilon(*counts, delta=delta, level=level), mu,
-                  gaussian_epsilon(mu, delta))
+                  epsilon_of(mu, delta))
 
 
 class PrivateOptimiser(Protocol):
@@ -190,63 +186,6 @@ def many_run_audit(
     candidates = torch.cat([within[::2], without[::2]]).quantile(steps).tolist()
     by_epsilon, by_mu = (max(candidates, key=lambda t: bounds(t, 0)[i]) for i in (0, 1))
     return ManyRuns(bounds(by_epsilon, 1).epsilon, bounds(by_mu, 1).mu)
-
-
-def private_runs(
-    stack: Stack, inputs: Tensor, targets: Tensor, included: Tensor, *, noise_multiplier: float,
-    steps: int, learning_rate: float, generator: torch.Generator, max_grad_norm: float = 1.0,
-    chunk: int = 256,
-) -> tuple[Stack, Tensor]:
-    """Train a stack by gradient descent with differential privacy; a canary in some of its models.
-
-    Each step clips the gradient of every record to ``max_grad_norm``, sums them, adds noise of
-    ``noise_multiplier`` times that norm, and divides by the number of records (Abadi et al. 2016,
-    arXiv:1607.00133, with full batches). Models with ``included``, bool (K,), also have a canary:
-    a gradient of that norm in a fixed random direction, in every step.
-
-    Returns the models and, for each, its score (K,): the sum over steps of the noisy gradient
-    along that direction. Every step is a Gaussian mechanism, and all together are one of mu
-    ``steps ** 0.5 / noise_multiplier``. ``generator`` is on the device of the stack.
-    """
-    model = copy.deepcopy(stack.model).eval()
-
-    def loss(own, buffers, x, y):
-        return cross_entropy(functional_call(model, (own, buffers), (x[None],)), y[None])
-
-    per_record = vmap(vmap(grad(loss), (None, None, 0, 0)), (0, 0, None, None))
-    direction = _direction(stack, generator)
-    parts, scores = [], []
-    for start in progress(range(0, len(stack), chunk), "private runs"):
-        part = stack[start:start + chunk]
-        canary = included[start:start + chunk].to(inputs) * max_grad_norm
-        own, score = part.parameters, torch.zeros_like(canary)
-        for _ in range(steps):
-            gradients = _clipped_sum(per_record(own, part.buffers, inputs, targets), max_grad_norm)
-            for name, g in gradients.items():
-                g += canary.view(-1, *[1] * (g.dim() - 1)) * direction[name]
-                g += noise_multiplier * max_grad_norm * torch.randn(
-                    g.shape, generator=generator, device=g.device, dtype=g.dtype)
-                score = score + (g * direction[name]).flatten(1).sum(1)
-            own = {name: p - learning_rate / len(inputs) * gradients[name]
-                   for name, p in own.items()}
-        parts.append(own)
-        scores.append(score)
-    trained = {name: torch.cat([own[name] for own in parts]) for name in stack.parameters}
-    return Stack(stack.model, trained, stack.buffers), torch.cat(scores)
-
-
-def _direction(stack: Stack, generator: torch.Generator) -> dict[str, Tensor]:
-    draws = {name: torch.randn(p.shape[1:], generator=generator, device=p.device, dtype=p.dtype)
-             for name, p in stack.parameters.items()}
-    norm = sum(draw.square().sum() for draw in draws.values()).sqrt()
-    return {name: draw / norm for name, draw in draws.items()}
-
-
-def _clipped_sum(gradients: dict[str, Tensor], largest: float) -> dict[str, Tensor]:
-    """Sums (K, ...) over records of gradients (K, n, ...), each clipped to norm ``largest``."""
-    squares = sum(g.flatten(2).square().sum(2) for g in gradients.values())
-    share = (largest / squares.sqrt().clamp(min=1e-12)).clamp(max=1)
-    return {name: torch.einsum("kn,kn...->k...", share, g) for name, g in gradients.items()}
 
 
 def _check(scores: Tensor, included: Tensor) -> None:

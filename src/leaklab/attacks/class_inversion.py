@@ -32,6 +32,8 @@ from leaklab.attacks.observed import require_same_model
 from leaklab.attacks.search import Budget, Callback, Descent, search
 from leaklab.updates import Recovered, View
 
+__all__ = ["invert_class"]
+
 BUDGET = Budget(evaluations=5000)
 LEARNING_RATE = 0.1  # in grey values a step; this and the two others are the paper's
 ENOUGH = 0.99  # confidence at which the search ends

@@ -33,6 +33,8 @@ from leaklab.attacks.spear.proof import RESOLVED, labels_behind, slopes_of
 from leaklab.runtime import generator
 from leaklab.updates import Recovered, View
 
+__all__ = ["last_layer_features", "single_record"]
+
 SURE = 8.0  # standard deviations of the noise that an entry may be off
 MOST_ROUNDS = 200
 SETTLED = 1e-13  # change of a logit at which the fixed point is reached

@@ -33,12 +33,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from leaklab.attacks.measured import known_noise_std, measured, walked, within
+from leaklab.attacks.measured import known_noise_std, measured, walked, walks
 from leaklab.attacks.observed import known_labels, mean_gradient
 from leaklab.attacks.search import Budget
 from leaklab.attacks.simulated import client
 from leaklab.prior.diffusion import Prior, angles, noise_like
 from leaklab.updates import Recovered, View
+
+__all__ = ["diffusion_prior"]
 
 DEFAULT = Budget(evaluations=15, restarts=4)
 """Steps of each walk, each with one evaluation of the gradient and its slopes; four samples."""
@@ -67,8 +69,6 @@ def posterior_samples(
 ) -> Tensor:
     """Images that fit both the prior and the observed gradient, (samples, *shape) in [0, 1].
 
-    Parameters
-    ----------
     shape
         Of one guess: (records, channels, height, width). All records of an update are drawn
         together.
@@ -86,11 +86,9 @@ def posterior_samples(
     the prior is one of images of another shape.
     """
     spread, found = known_noise_std(view, noise_std), measured(model, view, prior, shape, labels)
-    path, samples = angles(budget.evaluations), []
-    for _ in within(budget, "posterior samples"):
-        start = noise_like(found.prior.mean, shape[0], generator)
-        samples.append(walked(found, spread, start, path, iterations))
-    return torch.stack(samples)
+    path = angles(budget.evaluations)
+    return walks(lambda start: walked(found, spread, start, path, iterations),
+                 found, budget, generator, "posterior samples")
 
 
 def disagreement(samples: Tensor) -> Tensor:

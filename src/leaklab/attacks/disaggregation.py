@@ -37,6 +37,8 @@ from leaklab.updates import UNKNOWN, Knowledge, Observer, Recovered, State, View
 if TYPE_CHECKING:  # the attack needs no cryptography, only what the protocol opens
     from leaklab.defences.secure_aggregation import Opened
 
+__all__ = ["disaggregate"]
+
 SURE = 0.9999  # expected cosine from which an answer is claimed: the updates hardly changed
 DETERMINED = 1e-8
 

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betaincinv, expit, log_ndtr, ndtr, ndtri
+from scipy.special import betaincinv, expit, ndtr, ndtri
 from scipy.stats import binom
 
 LARGEST = 64.0
@@ -76,8 +76,8 @@ def one_run_epsilon(correct: int, guesses: int, canaries: int, *, delta: float,
 def one_run_mu(correct: int, guesses: int, canaries: int, *, level: float = 0.95) -> float:
     """The same for a Gaussian mechanism: a lower bound of its mu.
 
-    :func:`gaussian_epsilon` turns it into one of epsilon. Source: Mahloujifar et al. (2025),
-    algorithm 3 with abstention, for two possible guesses.
+    :func:`leaklab.bounds.epsilon_of` turns it into one of epsilon. Source: Mahloujifar et al.
+    (2025), algorithm 3 with abstention, for two possible guesses.
     """
     _check_guesses(correct, guesses, canaries)
     _check_level(level)
@@ -141,41 +141,6 @@ def many_run_bounds(false_alarms: int, without: int, misses: int, within: int, *
 def upper_limit(errors: int, runs: int, alpha: float) -> float:
     """Clopper and Pearson's one-sided limit: the rate is above it in ``alpha`` of all repeats."""
     return 1.0 if errors == runs else float(betaincinv(errors + 1, runs - errors, 1 - alpha))
-
-
-# --- Gaussian differential privacy ------------------------------------------------------------
-
-
-def gaussian_delta(mu: float, epsilon: float) -> float:
-    r"""The delta at which a ``mu``-Gaussian mechanism is :math:`(\varepsilon, \delta)`-private.
-
-    :math:`\Phi(-\varepsilon/\mu + \mu/2) - e^\varepsilon \Phi(-\varepsilon/\mu - \mu/2)`, with
-    ``mu`` the sensitivity over the standard deviation of the noise (Dong et al., corollary 2.13).
-    """
-    if mu == 0 or epsilon == math.inf:
-        return 0.0
-    if mu == math.inf:
-        return 1.0
-    distance = epsilon / mu
-    return float(ndtr(mu / 2 - distance) - np.exp(epsilon + log_ndtr(-mu / 2 - distance)))
-
-
-def gaussian_epsilon(mu: float, delta: float) -> float:
-    """The smallest epsilon of a ``mu``-Gaussian mechanism at ``delta``.
-
-    0 for ``mu`` 0, and infinite for no noise (``mu`` infinite) or no ``delta``. Raises
-    ``ValueError`` for a ``mu`` below 0 or a ``delta`` outside [0, 1).
-    """
-    _require(mu >= 0, f"mu: {mu} given, expected 0 or more")
-    _check_delta(delta)
-    if mu == 0 or gaussian_delta(mu, 0.0) <= delta:
-        return 0.0
-    if mu == math.inf or delta == 0:
-        return math.inf
-    high = 1.0
-    while gaussian_delta(mu, high) > delta:
-        high *= 2
-    return float(brentq(lambda epsilon: gaussian_delta(mu, epsilon) - delta, 0, high, xtol=1e-10))
 
 
 # --- Checks -----------------------------------------------------------------------------------

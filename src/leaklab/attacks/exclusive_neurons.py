@@ -41,6 +41,8 @@ from leaklab.attacks.layers import DenseGradient, dense_gradient, running_order
 from leaklab.attacks.observed import plain_sgd
 from leaklab.updates import Recovered, View
 
+__all__ = ["exclusive_neurons"]
+
 TIGHT = 8.0  # equal means: apart by less than so many standard deviations of the noise
 EXPLAINED = 4.0  # what records leave of a neuron's row, in units of its noise
 MIXED = 3.0  # noise in a mean of hospitals, also with one's own part out, over that of one update
@@ -131,8 +133,7 @@ def _span(seen: DenseGradient, rank: int) -> Tensor | None:
     if rank >= min(seen.gradient.shape):
         return None
     _, sizes, right = torch.linalg.svd(seen.gradient, full_matrices=False)
-    reach = 2 * (seen.noise.norm(dim=1).max() + seen.noise.norm(dim=0).max())
-    return right[:rank] if int((sizes > reach).sum()) == rank else None
+    return right[:rank] if int((sizes > seen.reach).sum()) == rank else None
 
 
 def _rows(seen: DenseGradient, basis: Tensor, weight: Tensor, bias: Tensor) -> _Rows:

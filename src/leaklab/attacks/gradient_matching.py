@@ -56,6 +56,8 @@ from leaklab.attacks.simulated import (
 from leaklab.models import predict
 from leaklab.updates import Recovered, View
 
+__all__ = ["deep_leakage", "inverting_gradients"]
+
 Distance = Callable[[Gradient, Gradient], Tensor]
 
 
@@ -108,8 +110,6 @@ def inverting_gradients(
     The total variation of the guess is weighted by ``variation``, which shrinks to nothing on the
     way: it leads at first and leaves no trace at the end (the original keeps it constant).
 
-    Parameters
-    ----------
     shape
         Of the guess: (records, channels, height, width), or (records, features) for a table,
         which has no total variation. Values are kept in [0, 1].

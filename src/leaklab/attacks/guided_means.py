@@ -27,7 +27,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from leaklab.attacks.measured import Measured, known_noise_std, measured, walked, within
+from leaklab.attacks.measured import Measured, known_noise_std, measured, walked, walks
 from leaklab.attacks.search import Budget
 from leaklab.prior.diffusion import Prior, angles, noise_like
 from leaklab.updates import Recovered, View
@@ -47,8 +47,6 @@ def posterior_mean(
 ) -> Recovered:
     """The mean image given the update, from walks that end early; no image of it is a sample.
 
-    Parameters
-    ----------
     shape
         Of the guess: (records, channels, height, width).
     noise_std
@@ -69,11 +67,9 @@ def posterior_mean(
     spread = known_noise_std(view, noise_std)
     found = measured(model, view, prior, shape, labels)
     path = angles(budget.evaluations, finest=stop)
-    ends = []
-    for _ in within(budget, "walks to the mean"):
-        start = noise_like(found.prior.mean, shape[0], generator)
-        ends.append(walked(found, spread, start, path, iterations))
-    return Recovered(torch.stack(ends).mean(0), labels=found.labels)
+    ends = walks(lambda start: walked(found, spread, start, path, iterations),
+                 found, budget, generator, "walks to the mean")
+    return Recovered(ends.mean(0), labels=found.labels)
 
 
 def plain_guidance(
@@ -96,12 +92,9 @@ def plain_guidance(
         raise ValueError(f"step_size: {step_size} given, expected a number above 0")
     found = measured(model, view, prior, shape, labels)
     path = angles(budget.evaluations)
-    samples = []
-    for _ in within(budget, "guided samples"):
-        start = noise_like(found.prior.mean, shape[0], generator)
-        end = _guided_walk(found, start, path, step_size, generator)
-        samples.append(found.prior.pixels(end).clamp(0, 1))
-    return torch.stack(samples)
+    ends = walks(lambda start: _guided_walk(found, start, path, step_size, generator),
+                 found, budget, generator, "guided samples")
+    return found.prior.pixels(ends).clamp(0, 1)
 
 
 def _guided_walk(found: Measured, noisy: Tensor, path: Sequence[float], step_size: float,

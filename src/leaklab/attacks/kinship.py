@@ -9,9 +9,9 @@ h the number of SNPs at which a person has one copy, it is a scaled distance:
 Two of the genome itself have 1/2, parent and child or full siblings 1/4, cousins 1/16, strangers 0.
 A search through a database finds relatives of people who are not in it: Erlich et al. (2018,
 doi:10.1126/science.aau4832) show it at the size of genealogy sites, by the length of shared
-segments instead of such a number. A genotype seen
-through noise is compared with the samples of a panel by likelihood, as Edge et al. (2017,
-doi:10.1073/pnas.1619944114) match records that share no marker.
+segments instead of such a number. A genotype seen through noise is compared with the samples of a
+panel by likelihood, as Edge et al. (2017, doi:10.1073/pnas.1619944114) match records that share no
+marker.
 
 Threat model: the attacker holds genotypes recovered from an update, exactly or with errors, and a
 public panel or database under codes. It learns a code or a degree of kinship, not a name.
@@ -35,11 +35,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
+__all__ = ["degree", "king_robust", "search"]
+
 MISSING = -1
 DEGREES = (0.354, 0.177, 0.0884, 0.0442)
 """Least kinship of the genome itself and of the first to the third degree: powers of 2 half way
 between the expected ones, as in the paper's Table 1."""
-UNRELATED = len(DEGREES)
 TILE = 4096
 """Columns of a database that are compared at once: keeps the memory of a search small."""
 
@@ -97,7 +98,7 @@ def opposite_homozygotes(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def degree(kinship: np.ndarray | float) -> np.ndarray:
     """Degree of relationship by the paper's limits, int64: 0 the genome itself (or an identical
-    twin), 1, 2 or 3, and ``UNRELATED`` (4) for anything further.
+    twin), 1, 2 or 3, and 4 for anything further.
 
     Raises ``ValueError`` for NaN.
     """

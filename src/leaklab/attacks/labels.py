@@ -33,6 +33,8 @@ from leaklab.attacks.observed import mean_gradient, plain_sgd, rounding
 from leaklab.models import predict
 from leaklab.updates import Recovered, State, View
 
+__all__ = ["class_shares", "label_counts", "sign_rule"]
+
 
 def class_shares(
     model: nn.Module, view: View, *, auxiliary: Tensor, bias: str | None = None

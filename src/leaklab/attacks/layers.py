@@ -39,6 +39,12 @@ class DenseGradient:
     weights: Tensor
     like: Tensor
 
+    @property
+    def reach(self) -> Tensor:
+        """Twice what noise of these sizes can reach of a singular value: its norm is at most about
+        the longest row plus the longest column."""
+        return 2 * (self.noise.norm(dim=1).max() + self.noise.norm(dim=0).max())
+
 
 def running_order(model: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
     """The layers of ``model`` by name, in the order in which they run, and last what comes last.

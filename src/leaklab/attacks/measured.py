@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from leaklab.attacks.observed import known_labels, mean_gradient
 from leaklab.attacks.search import Budget
 from leaklab.attacks.simulated import client
-from leaklab.prior.diffusion import Prior
+from leaklab.prior.diffusion import Prior, noise_like
 from leaklab.prior.posterior import linearised, posterior_walk
 from leaklab.runtime import progress
 from leaklab.updates import View
@@ -71,10 +72,15 @@ def walked(found: Measured, spread: float, start: Tensor, path: Sequence[float],
     return found.prior.pixels(end[0]).clamp(0, 1)
 
 
-def within(budget: Budget, what: str) -> Iterator[int]:
-    """Counts the starts of a budget, until its seconds are over; there is always one."""
-    begun = time.monotonic()
-    for start in progress(range(budget.restarts), what):
-        if start and budget.seconds and time.monotonic() - begun > budget.seconds:
-            return
-        yield start
+def walks(walk: Callable[[Tensor], Tensor], found: Measured, budget: Budget,
+          generator: torch.Generator, what: str) -> Tensor:
+    """Where ``walk`` ends from fresh noise each time, (walks, records, ...); there is always one.
+
+    As many as the budget has restarts, until its seconds are over.
+    """
+    begun, ends = time.monotonic(), []
+    for _ in progress(range(budget.restarts), what):
+        if ends and budget.seconds and time.monotonic() - begun > budget.seconds:
+            break
+        ends.append(walk(noise_like(found.prior.mean, len(found.labels), generator)))
+    return torch.stack(ends)

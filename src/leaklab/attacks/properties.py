@@ -30,6 +30,8 @@ from leaklab.attacks.observed import require_same_model
 from leaklab.stack import repeat, train_stack
 from leaklab.updates import LocalTraining, Recovered, View
 
+__all__ = ["infer_property", "invented_updates", "property_classifier"]
+
 COMPONENTS = 20
 """Directions in which updates differ most, and all that the classifier is shown."""
 

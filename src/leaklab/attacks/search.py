@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from leaklab.updates import Recovered
 
+__all__ = ["Budget"]
+
 Variables = list[Tensor]
 Loss = Callable[..., Tensor]
 Callback = Callable[[int, Tensor, float], object]
@@ -42,6 +44,8 @@ class Budget:
         Number of starts.
     seconds
         For all starts together; ``None`` for no limit. With a limit a run may not repeat.
+
+    Raises ``ValueError`` that names the argument for a value out of range.
     """
 
     evaluations: int = 300

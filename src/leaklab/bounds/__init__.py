@@ -16,9 +16,7 @@ one record for another, need their own :math:`\mu` (twice as large for an exchan
 """
 
 from leaklab.bounds.membership import (
-    advantage_ceiling,
     auc_ceiling,
-    balanced_accuracy_ceiling,
     epsilon_of,
     gaussian_mu,
     ranking_ceiling,
@@ -26,18 +24,13 @@ from leaklab.bounds.membership import (
     tpr_ceiling_from_dp,
 )
 from leaklab.bounds.reconstruction import (
-    psnr_of,
-    rdp_error,
-    reconstruction_from_rdp,
-    reconstruction_from_zcdp,
     reconstruction_robustness,
     unbiased_error,
 )
 from leaklab.bounds.subsampled import Profile, subsampled_gaussian
 
 __all__ = [
-    "Profile", "advantage_ceiling", "auc_ceiling", "balanced_accuracy_ceiling", "epsilon_of",
-    "gaussian_mu", "psnr_of", "ranking_ceiling", "rdp_error", "reconstruction_from_rdp",
-    "reconstruction_from_zcdp", "reconstruction_robustness", "subsampled_gaussian", "tpr_ceiling",
-    "tpr_ceiling_from_dp", "unbiased_error",
+    "Profile", "auc_ceiling", "epsilon_of", "gaussian_mu", "ranking_ceiling",
+    "reconstruction_robustness", "subsampled_gaussian", "tpr_ceiling", "tpr_ceiling_from_dp",
+    "unbiased_error",
 ]

@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import math
 
+from scipy.optimize import brentq
+from scipy.special import log_ndtr, ndtr
 from scipy.stats import norm
-
-from leaklab.defences.record_level import auc_ceiling, epsilon_of, ranking_ceiling
-
-__all__ = ["advantage_ceiling", "auc_ceiling", "balanced_accuracy_ceiling", "epsilon_of",
-           "gaussian_mu", "ranking_ceiling", "tpr_ceiling", "tpr_ceiling_from_dp"]
 
 
 def gaussian_mu(noise_multiplier: float, releases: int = 1) -> float:
@@ -36,25 +33,64 @@ def gaussian_mu(noise_multiplier: float, releases: int = 1) -> float:
     return math.sqrt(releases) / noise_multiplier
 
 
+def epsilon_of(mu: float, delta: float) -> float:
+    r"""The least :math:`\varepsilon` of ``mu``-GDP at ``delta``: Dong, Roth and Su, Corollary 2.13.
+
+    Solves :math:`\delta = \Phi(-\varepsilon/\mu + \mu/2) - e^\varepsilon \Phi(-\varepsilon/\mu -
+    \mu/2)`; 0 where ``delta`` allows it, infinite where it is 0 or ``mu`` infinite. Raises
+    ``ValueError`` for a mu below 0 or a delta outside [0, 1).
+    """
+    _require_mu(mu)
+    if not 0 <= delta < 1:
+        raise ValueError(f"delta: {delta} given, expected 0 or more and below 1")
+
+    def excess(epsilon: float) -> float:
+        return (ndtr(-epsilon / mu + mu / 2)
+                - math.exp(epsilon + log_ndtr(-epsilon / mu - mu / 2)) - delta)
+
+    if mu == 0 or (mu < math.inf and excess(0.0) <= 0):
+        return 0.0
+    if mu == math.inf or delta == 0:
+        return math.inf
+    high = 1.0
+    while excess(high) > 0:
+        high *= 2
+    return float(brentq(excess, 0.0, high))
+
+
 def tpr_ceiling(fpr: float, mu: float) -> float:
     r"""The highest true positive rate at false positive rate ``fpr`` against ``mu``-GDP.
 
     Raises ``ValueError`` for a rate outside [0, 1] or a mu below 0.
     """
     _require_rate(fpr)
-    if not mu >= 0:
-        raise ValueError(f"mu: {mu} given, expected 0 or more")
+    _require_mu(mu)
     return 1.0 if mu == math.inf else float(norm.cdf(norm.ppf(fpr) + mu))
 
 
-def balanced_accuracy_ceiling(mu: float) -> float:
-    r"""The highest mean of true positive and true negative rate: :math:`\Phi(\mu/2)`.
+def auc_ceiling(mu: float) -> float:
+    r"""The most that any attack on ``mu``-GDP reaches in AUC, :math:`\Phi(\mu/\sqrt 2)`.
 
-    Raises ``ValueError`` for a mu below 0.
+    Of telling whether one record was there, all others alike: no test beats telling
+    :math:`N(0, 1)` from :math:`N(\mu, 1)`, so no ROC curve lies above the one of that test, whose
+    area this is. Where a non-member leaves its place to another record, two differ, and an AUC over
+    members and non-members of one training run is bounded by :func:`ranking_ceiling`. Raises
+    ``ValueError`` for a mu below 0.
     """
-    if not mu >= 0:
-        raise ValueError(f"mu: {mu} given, expected 0 or more")
-    return float(norm.cdf(mu / 2))
+    _require_mu(mu)
+    return float(ndtr(mu / math.sqrt(2)))
+
+
+def ranking_ceiling(mu: float) -> float:
+    r"""The most often that any attack ranks a member above a non-member, :math:`\Phi(\mu)`.
+
+    Of a training run on a fixed number of records, dealt so that the two might as well have changed
+    places. That exchange moves a sum of clipped gradients by up to 2C where the presence of one
+    record moves it by C, so it is hidden by ``2 * mu``-GDP; and who guesses which of two equally
+    likely normal distributions at a distance of :math:`2\mu` a value comes from is right with
+    probability :math:`\Phi(\mu)` at best. Raises ``ValueError`` for a mu below 0.
+    """
+    return auc_ceiling(math.sqrt(2) * mu)
 
 
 def tpr_ceiling_from_dp(fpr: float, epsilon: float, delta: float = 0.0) -> float:
@@ -70,15 +106,9 @@ def tpr_ceiling_from_dp(fpr: float, epsilon: float, delta: float = 0.0) -> float
     return min(1.0, low, 1 - math.exp(-epsilon) * (1 - delta - fpr))
 
 
-def advantage_ceiling(epsilon: float, delta: float = 0.0) -> float:
-    r"""The most by which the true positive rate can lie above the false positive rate.
-
-    :math:`(e^\varepsilon - 1 + 2\delta)/(e^\varepsilon + 1)`, where the two lines of
-    :func:`tpr_ceiling_from_dp` meet. The balanced accuracy is one half plus half of this. Raises
-    ``ValueError`` for an epsilon below 0, or a delta outside [0, 1].
-    """
-    _require_dp(epsilon, delta)
-    return math.tanh(epsilon / 2) + delta * (1 - math.tanh(epsilon / 2))
+def _require_mu(mu: float) -> None:
+    if not mu >= 0:
+        raise ValueError(f"mu: {mu} given, expected 0 or more")
 
 
 def _require_rate(fpr: float) -> None:

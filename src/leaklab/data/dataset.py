@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+__all__ = ["Dataset"]
+
 TAGS = ("REAL", "HYBRID", "SYNTHETIC")
 
 
@@ -23,6 +25,8 @@ class Dataset:
         shape (n,): the hospital or scanner each example came from.
     tag
         ``"REAL"``, ``"HYBRID"`` (real outlines or labels in synthetic tissue) or ``"SYNTHETIC"``.
+
+    Raises ``ValueError`` for lengths that differ and for another tag.
     """
 
     name: str

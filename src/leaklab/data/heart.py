@@ -17,6 +17,8 @@ from leaklab.data.dataset import Dataset
 from leaklab.data.download import fetch
 from leaklab.data.registry import FILES
 
+__all__ = ["load"]
+
 SITES = ("cleveland", "hungarian", "switzerland", "va")
 FEATURES = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak")
 RESOLUTION = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0.1)

@@ -14,6 +14,8 @@ import numpy as np
 
 from leaklab.data.dataset import Dataset
 
+__all__ = ["by_site", "label_skew", "members", "quantity_skew", "train_test"]
+
 
 def drop_duplicates(dataset: Dataset) -> Dataset:
     """Without exact copies: of examples whose inputs are equal, the first is kept.
@@ -32,7 +34,10 @@ def drop_duplicates(dataset: Dataset) -> Dataset:
 
 
 def by_site(dataset: Dataset) -> dict[str, Dataset]:
-    """The examples of each site, sites in alphabetical order."""
+    """The examples of each site, sites in alphabetical order: the hospitals that there really were.
+
+    A table of one site gives one part; deal it with :func:`label_skew` or :func:`quantity_skew`.
+    """
     return {str(name): dataset.take(dataset.sites == name) for name in np.unique(dataset.sites)}
 
 
@@ -82,10 +87,7 @@ def members(dataset: Dataset, rng: np.random.Generator) -> tuple[Dataset, Datase
 
 
 def label_skew(
-    dataset: Dataset,
-    hospitals: Sequence[str] | int,
-    alpha: float,
-    rng: np.random.Generator,
+    dataset: Dataset, hospitals: Sequence[str] | int, alpha: float, rng: np.random.Generator,
     min_per_class: int = 2,
 ) -> dict[str, Dataset]:
     """Hospitals of equal size that see different mixtures of classes (label skew).
@@ -119,10 +121,7 @@ def label_skew(
 
 
 def quantity_skew(
-    dataset: Dataset,
-    hospitals: Sequence[str] | int,
-    alpha: float,
-    rng: np.random.Generator,
+    dataset: Dataset, hospitals: Sequence[str] | int, alpha: float, rng: np.random.Generator,
     min_per_class: int = 2,
 ) -> dict[str, Dataset]:
     """Hospitals of different sizes that see the same mixture of classes (quantity skew).

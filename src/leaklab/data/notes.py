@@ -23,6 +23,8 @@ import numpy as np
 
 from leaklab.data import notes_grammar as grammar
 
+__all__ = ["synthetic"]
+
 FIELDS = ("name", "number", "date", "diagnosis")
 PAD, END, UNKNOWN = 0, 1, 2
 SPECIAL = ("<pad>", "<end>", "<unknown>")

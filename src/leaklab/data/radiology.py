@@ -31,6 +31,8 @@ from leaklab.data.hospitals import drop_duplicates
 from leaklab.data.registry import FILES
 from leaklab.data.rendering import SCANNERS
 
+__all__ = ["load"]
+
 SOURCES = ("real", "hybrid", "synthetic", "auto")
 CLASSES = {"nodule": ("benign", "malignant"), "chest": ("normal", "pneumonia")}
 PHANTOMS = 2000  # synthetic images where n is not given
@@ -41,8 +43,6 @@ def load(
 ) -> Dataset:
     """``n`` images of ``task`` from ``source``: inputs float32 (n, 1, size, size) in [0, 1].
 
-    Parameters
-    ----------
     task
         ``"nodule"`` (benign or malignant) or ``"chest"`` (normal or pneumonia).
     source

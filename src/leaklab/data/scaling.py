@@ -12,6 +12,8 @@ import numpy as np
 
 from leaklab.data.dataset import Dataset
 
+__all__ = ["fit", "scale"]
+
 
 @dataclass(frozen=True)
 class Scaling:

@@ -16,13 +16,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = ["Spent", "epsilon", "noise_for"]
+
 ACCOUNTANTS = ("prv", "rdp")
 """Opacus' accountants that never promise too much; its third, ``gdp``, is an approximation that
 does."""
 
 
 class Spent(NamedTuple):
-    """So many steps at one noise and one rate: an entry in the history of Opacus' accountants."""
+    """So many steps at one noise and one rate: an entry in the history of Opacus' accountants.
+
+    ``noise_multiplier`` is the standard deviation of the noise over the clipping norm,
+    ``sample_rate`` the chance of a unit to be in a batch.
+    """
 
     noise_multiplier: float
     sample_rate: float
@@ -97,28 +103,3 @@ def noise_for(
         middle = (low + high) / 2
         low, high = (low, middle) if spent(middle) <= target_epsilon else (middle, high)
     return high
-
-
-def distributed_noise(noise_multiplier: float, hospitals: int, honest: int) -> float:
-    r"""Each hospital's noise multiplier, so that a sum is private though no share alone is.
-
-    Of ``hospitals`` whose updates are only seen added up, at least ``honest`` add their noise and
-    tell nobody. Their variances add up to :math:`\sigma^2 C^2` if each adds
-    :math:`\sigma C/\sqrt{honest}`; the others' noise may be subtracted. A share alone protects
-    :math:`\sqrt{honest}` times worse: this needs secure aggregation.
-
-    It holds for clipped gradients of one step, or for whole updates that were clipped, added up as
-    they are. It does not for rounds of several local steps, whose later gradients depend on what
-    the hospital's own small share hid. A secure sum works on whole numbers, and rounded shares do
-    not add up to a Gaussian exactly; discrete noise does nearly (Kairouz, Liu and Steinke, 2021,
-    arXiv:2102.06387).
-
-    Raises ``ValueError`` for noise that is not above 0, or ``honest`` not in 1 to ``hospitals``.
-    Source: Truex et al. (2019, arXiv:1812.03224).
-    """
-    if not noise_multiplier > 0:
-        raise ValueError(f"noise_multiplier: {noise_multiplier} given, expected a number above 0")
-    if not 1 <= honest <= hospitals:
-        raise ValueError(f"honest: {honest} given, expected 1 to {hospitals}, the number of "
-                         "hospitals")
-    return noise_multiplier / math.sqrt(honest)

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from leaklab.updates import LocalTraining, Update
 
+__all__ = ["ClipAndNoise"]
+
 Gradient = dict[str, Tensor]
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from leaklab.updates import Update
 
+__all__ = ["then"]
+
 Gradient = dict[str, Tensor]
 
 

@@ -24,6 +24,8 @@ from torch import Tensor
 
 from leaklab.updates import Update
 
+__all__ = ["half_precision", "int8", "rounding", "sign", "top_k"]
+
 Gradient = dict[str, Tensor]
 
 
@@ -136,25 +138,28 @@ class Rounded(_Compression):
 
 
 def top_k(share: float) -> TopK:
-    """Keep the ``share`` of entries that is largest: 0.01 sends one in a hundred."""
+    """Keep the ``share`` of entries that is largest: 0.01 sends one in a hundred.
+
+    Raises ``ValueError`` for a share outside (0, 1]. Source: Aji and Heafield (2017).
+    """
     return TopK(share)
 
 
 def sign() -> Sign:
-    """Send one bit an entry."""
+    """Send one bit an entry, and the mean size of each tensor. Source: Bernstein et al. (2018)."""
     return Sign()
 
 
 def half_precision() -> HalfPrecision:
-    """Send two bytes an entry."""
+    """Send two bytes an entry: floating point with eleven significant bits."""
     return HalfPrecision()
 
 
 def int8() -> Quantised:
-    """Send one byte an entry."""
+    """Send one byte an entry: steps of one length. Source: Alistarh et al. (2017)."""
     return Quantised(8)
 
 
 def rounding(digits: int) -> Rounded:
-    """Send so many decimal ``digits``."""
+    """Send so many decimal ``digits``, as where an update is logged as text."""
     return Rounded(digits)

@@ -15,13 +15,12 @@ and a sentence. None needs the help of the server. ``same_model`` needs the othe
 
 Thresholds, and what honest layers reached as noted beside them, come from models of seeds that no
 study reports; those of study 7 came nearer to some, at most 0.92 of pairs silent. No alarm is no
-proof. Traps that fire
-as often as a trained layer pass the first five, and so would rows that point in different
-directions and sort the records all the same. ``lone_records`` asks another question, what the
-gradient gives away, and answers it for honest models too: there an alarm is true, though nobody
-meant harm. It asks what two neurons give away, and no more. Imprints made of convolutions and ReLUs
-called as functions are not looked for, and models are tried in evaluation mode, even if they train
-in the other.
+proof. Traps that fire as often as a trained layer pass the first five, and so would rows that point
+in different directions and sort the records all the same. ``lone_records`` asks another question,
+what the gradient gives away, and answers it for honest models too: there an alarm is true, though
+nobody meant harm. It asks what two neurons give away, and no more. Imprints made of convolutions
+and ReLUs called as functions are not looked for, and models are tried in evaluation mode, even if
+they train in the other.
 
 Sources: D-SNR and the division into checks of weights and of gradients, Garov et al. (2024,
 arXiv:2306.03013); comparing models, Pasquini et al. (2022, arXiv:2111.07380). The other checks
@@ -42,6 +41,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from leaklab.runtime import progress
 from leaklab.updates import State
+
+__all__ = ["inspect", "same_model"]
 
 MOST_ALIKE = 7  # rows of a layer with another's direction: fewer bins part few records
 SAME_DIRECTION = 0.98  # absolute cosine of two rows; honest layers reached 0.73

@@ -31,14 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from leaklab.defences.accounting import (
-    History,
-    Spent,
-    distributed_noise,
-    epsilon,
-    noise_for,
-    spend,
-)
+from leaklab.defences.accounting import Spent
 from leaklab.defences.clip_and_noise import require_parameters
 from leaklab.gradients import clipped_sum
 from leaklab.runtime import isolated_rng
@@ -47,8 +40,7 @@ from leaklab.updates import LocalTraining, Update, copy_state
 if TYPE_CHECKING:
     from opacus.optimizers import DPOptimizer
 
-__all__ = ["History", "PrivateHospital", "Sampler", "Spent", "by_unit", "distributed_noise",
-           "epsilon", "noise_for", "poisson_batches", "private_parts", "spend"]
+__all__ = ["PrivateHospital"]
 
 Sampler = Callable[[int, float, int, torch.Generator], Iterable[Sequence[int]]]
 """From units, sample rate, steps and a generator to the units in each step."""

@@ -5,7 +5,8 @@ of the clipped gradients by at most C, and the noise has standard deviation :mat
 step is the Gaussian mechanism; T steps, all of them seen, are Gaussian differential privacy with
 :math:`\mu = \sqrt T/\sigma` (Dong, Roth and Su, 2022, arXiv:1905.02383), for adding or removing one
 record where the number of records is public. No accountant approximates anything here, and no
-subsampling helps; chapter 16 has both.
+subsampling helps; chapter 16 has both. What :math:`\mu` leaves an attacker is in
+:mod:`leaklab.bounds.membership`.
 
 What it does not do: hide the hospital, or several records of one patient. The noise comes from an
 ordinary generator, which an adversary who guesses its key can subtract.
@@ -18,13 +19,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import brentq
-from scipy.special import log_ndtr, ndtr
 from torch import Tensor, nn
 
 from leaklab.defences.clip_and_noise import require_parameters
 from leaklab.gradients import record_gradients
 from leaklab.updates import LocalTraining, Update, copy_state
+
+__all__ = ["PrivateHospital", "RecordLevel"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class RecordLevel:
 class PrivateHospital:
     """A hospital that trains under ``defence``; takes the place of ``federation.Hospital``.
 
-    Shapes: inputs (n, ...), targets (n,).
+    Shapes: inputs (n, ...), targets (n,). ``train`` raises ``ValueError`` unless the training is
+    plain SGD on all records.
     """
 
     name: str
@@ -113,51 +115,3 @@ def noise_for(mu: float, releases: int) -> float:
         raise ValueError(f"mu, releases: {mu}, {releases} given, expected a number above 0 and "
                          "1 or more")
     return math.sqrt(releases) / mu
-
-
-def epsilon_of(mu: float, delta: float) -> float:
-    r"""The :math:`\varepsilon` of ``mu``-GDP at ``delta``: Dong, Roth and Su, Corollary 2.13.
-
-    Solves :math:`\delta = \Phi(-\varepsilon/\mu + \mu/2) - e^\varepsilon
-    \Phi(-\varepsilon/\mu - \mu/2)`; 0 where ``delta`` allows it. Raises ``ValueError`` for a mu
-    that is not above 0 or a delta outside (0, 1).
-    """
-    if not mu > 0 or not 0 < delta < 1:
-        raise ValueError(f"mu, delta: {mu}, {delta} given, expected a number above 0 and one "
-                         "between 0 and 1")
-
-    def excess(epsilon: float) -> float:
-        return (ndtr(-epsilon / mu + mu / 2)
-                - math.exp(epsilon + log_ndtr(-epsilon / mu - mu / 2)) - delta)
-
-    if excess(0.0) <= 0:
-        return 0.0
-    high = 1.0
-    while excess(high) > 0:
-        high *= 2
-    return float(brentq(excess, 0.0, high))
-
-
-def auc_ceiling(mu: float) -> float:
-    r"""The most that any attack on ``mu``-GDP reaches in AUC, :math:`\Phi(\mu/\sqrt 2)`.
-
-    Of telling whether one record was there, all others alike: no test beats telling
-    :math:`N(0, 1)` from :math:`N(\mu, 1)`, so no ROC curve lies above the one of that test, whose
-    area this is. Where a non-member leaves its place to another record, two differ, and an AUC over
-    members and non-members of one training run is bounded by :func:`ranking_ceiling`.
-    """
-    if mu < 0:
-        raise ValueError(f"mu: {mu} given, expected 0 or more")
-    return float(ndtr(mu / math.sqrt(2)))
-
-
-def ranking_ceiling(mu: float) -> float:
-    r"""The most often that any attack ranks a member above a non-member, :math:`\Phi(\mu)`.
-
-    Of a training run on a fixed number of records, dealt so that the two might as well have changed
-    places. That exchange moves a sum of clipped gradients by up to 2C where the presence of one
-    record moves it by C, so it is hidden by ``2 * mu``-GDP; and who guesses which of two equally
-    likely normal distributions at a distance of :math:`2\mu` a value comes from is right with
-    probability :math:`\Phi(\mu)` at best. Raises ``ValueError`` for a mu below 0.
-    """
-    return auc_ceiling(math.sqrt(2) * mu)

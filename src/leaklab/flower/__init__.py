@@ -26,4 +26,4 @@ HYGIENE = {
 for _name, _value in HYGIENE.items():
     os.environ.setdefault(_name, _value)
 
-__all__ = ["HYGIENE", "replay"]
+__all__ = ["replay"]

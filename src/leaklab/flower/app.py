@@ -33,6 +33,8 @@ from leaklab.models import predict, small_cnn
 from leaklab.runtime import generator
 from leaklab.updates import LocalTraining
 
+__all__ = ["federate", "save_hospital"]
+
 TIMEOUT = 120.0  # seconds to wait for the hospitals' replies in one round
 TEST_FRACTION = 0.25  # as in chapter 1
 
@@ -51,7 +53,7 @@ def chapter_hospitals(seed: int, size: int = 28) -> tuple[Hospital, ...]:
 
 
 def save_hospital(hospital: Hospital, path: Path) -> None:
-    """Write the records of ``hospital`` to the file that its SuperNode is started with."""
+    """Write the records of ``hospital`` to the ``.npz`` that its SuperNode is started with."""
     with open(path, "wb") as file:
         np.savez(file, name=np.array(hospital.name), inputs=hospital.inputs.cpu().numpy(),
                  targets=hospital.targets.cpu().numpy())

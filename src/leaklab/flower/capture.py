@@ -111,7 +111,12 @@ def updates(messages: Iterable[WireMessage]) -> tuple[Update, ...]:
 
 
 def replay(folder: Path | str) -> tuple[Update, ...]:
-    """The updates of a captured federation, for any attack to take; see :func:`read`."""
+    """The updates of a captured federation, for any attack to take.
+
+    ``folder`` is one that :class:`leaklab.flower.wiretap.WireTap` filled. Raises
+    ``FileNotFoundError`` where it holds no capture, and ``ValueError`` that names the file for one
+    that is not what was captured.
+    """
     return updates(read(folder))
 
 

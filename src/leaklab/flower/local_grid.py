@@ -18,6 +18,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity  # internal: flwr is pinned to 1.41
 
+__all__ = ["LocalGrid"]
+
 FIRST_NODE = 100
 RUN = 1
 
@@ -29,7 +31,7 @@ class LocalGrid(Grid):
     """Runs ``client_app`` for each of ``node_configs``, which a SuperNode would be started with.
 
     Messages and replies are copied on the way, as if they had been serialised. What a client
-    raises comes back as an error reply, as from a SuperNode.
+    raises comes back as an error reply, as from a SuperNode. Raises ``ValueError`` for no configs.
     """
 
     def __init__(self, client_app: ClientApp, node_configs: Sequence[Mapping[str, object]]):

@@ -17,6 +17,8 @@ from flwr.serverapp import Grid
 
 from leaklab.flower.capture import WireMessage, read, write
 
+__all__ = ["WireTap"]
+
 
 class WireTap(Grid):
     """A ``Grid`` that passes all on and keeps a copy: in ``folder`` if given, else in memory.

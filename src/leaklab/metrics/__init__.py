@@ -13,6 +13,8 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
+__all__ = ["accuracy", "mean_interval", "proportion_interval"]
+
 
 def accuracy(logits: Tensor, targets: Tensor) -> float:
     """Share of rows whose largest logit is that of the target class.

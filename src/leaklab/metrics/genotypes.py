@@ -14,6 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
+__all__ = ["accuracy"]
+
 MAF_EDGES = (0.01, 0.05, 0.5)
 """Edges of the bins of minor allele frequency: low-frequency and common variants."""
 

@@ -18,6 +18,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import conv2d, normalize
 
+__all__ = [
+    "exact_match_rate", "identification_rate", "match", "mean_image", "psnr", "ssim", "uplift",
+]
+
 EXACT_DB = 150.0
 """The highest PSNR given. Float32 values up to 1 are 2**-25 off when rounded, which is 150.5 dB."""
 
@@ -108,7 +112,11 @@ def identified(guess: Tensor, truth: Tensor, gallery: Tensor, *,
 
 def identification_rate(guess: Tensor, truth: Tensor, gallery: Tensor, *,
                         distance: str = "correlation") -> float:
-    """The share of guesses that are :func:`identified`; chance is ``1 / len(gallery)``."""
+    """The share of guesses that are nearer to their own record than to the rest of the gallery.
+
+    Chance is ``1 / len(gallery)``. Shapes: guess and truth (n, ...), gallery (N, ...), of which
+    ``truth`` is a part. ``distance`` and errors as in :func:`identified`.
+    """
     return float(identified(guess, truth, gallery, distance=distance).mean())
 
 

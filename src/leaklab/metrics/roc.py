@@ -20,6 +20,8 @@ from torch import Tensor
 
 from leaklab.metrics import proportion_interval
 
+__all__ = ["auc", "operating_point", "posterior", "roc"]
+
 
 @dataclass(frozen=True)
 class Roc:
@@ -54,7 +56,7 @@ class OperatingPoint:
 
     ``wanted`` is the false-positive rate asked for; ``false_positive_rate`` the one reached, which
     is never above it. The intervals take records as independent. Accusations of one patient by
-    several models are not: for those use :func:`pooled`.
+    several models are not: for those use :func:`pooled_tpr`.
     """
 
     wanted: float

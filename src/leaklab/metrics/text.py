@@ -14,18 +14,22 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from leaklab.data.notes import PAD
+
+__all__ = ["token_f1"]
+
 Spans = Sequence[Sequence[tuple[str, int, int]]]
 """For each note its fields: kind, first token, the one after the last."""
 
 
-def align(guess: Tensor, truth: Tensor, *, pad: int = 0) -> Tensor:
+def align(guess: Tensor, truth: Tensor) -> Tensor:
     """Indices, shape (n,), such that ``guess[index]`` lines up with ``truth``.
 
     The assignment under which most places agree; padding agrees with nothing. Shapes: both
     (n, length). Raises ``ValueError`` for different shapes.
     """
     _require_alike(guess, truth)
-    same = ((truth[:, None] == guess[None]) & (truth != pad)[:, None]).sum(2)
+    same = ((truth[:, None] == guess[None]) & (truth != PAD)[:, None]).sum(2)
     _, index = linear_sum_assignment(same.cpu().numpy(), maximize=True)
     return torch.from_numpy(index).to(guess.device)
 
@@ -36,7 +40,7 @@ def verbatim(guess: Tensor, truth: Tensor) -> Tensor:
     return (guess == truth).all(1).double()
 
 
-def token_f1(guess: Tensor, truth: Tensor, *, pad: int = 0) -> Tensor:
+def token_f1(guess: Tensor, truth: Tensor) -> Tensor:
     """F1 of each note's bag of tokens, whatever their order; shapes (n, length) to (n,), float64.
 
     A guess that names nothing has 0.
@@ -44,7 +48,7 @@ def token_f1(guess: Tensor, truth: Tensor, *, pad: int = 0) -> Tensor:
     _require_alike(guess, truth)
     scores = []
     for said, true in zip(guess.tolist(), truth.tolist(), strict=True):
-        bags = [Counter(token for token in row if token != pad) for row in (said, true)]
+        bags = [Counter(token for token in row if token != PAD) for row in (said, true)]
         total = bags[0].total() + bags[1].total()
         scores.append(2 * (bags[0] & bags[1]).total() / total if total else 0.0)
     return torch.tensor(scores, dtype=torch.float64, device=guess.device)

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from leaklab.metrics.roc import Pooled, auc, patient_draws, pooled_auc
 
+__all__ = ["blind_baseline"]
+
 
 @dataclass(frozen=True)
 class Blind:

@@ -11,14 +11,12 @@ from matplotlib.axes import Axes
 from leaklab.evidence import Evidence
 
 
-def under_ceilings(groups: Mapping[str, Sequence[Evidence]], *, title: str,
-                   ax: Axes | None = None) -> Axes:
+def under_ceilings(groups: Mapping[str, Sequence[Evidence]], *, title: str) -> Axes:
     """Recorded values over their setting ``ceiling``, a group in one colour and marker.
 
     Bars are the 95 % intervals. Whatever lies in the shaded part is above its bound.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 4.4))
+    _, ax = plt.subplots(figsize=(6.4, 4.4))
     for label, items in groups.items():
         values = np.array([item.value for item in items])
         low, high = np.array([item.interval for item in items]).T

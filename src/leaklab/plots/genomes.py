@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from scipy.interpolate import PchipInterpolator
 
 from leaklab.attacks.frequencies.theory import power
-from leaklab.attacks.kinship import DEGREES, top_one
+from leaklab.attacks.kinship import top_one
 from leaklab.data.genomes.families import RELATIONS
 from leaklab.evidence import Evidence
 
@@ -23,8 +23,6 @@ LINKED = (("ld_{z:g}_likeliest", "1,972 linked SNPs, each alone", ":"),
           ("ld_{z:g}_decoded", "1,972 linked SNPs, together", "--"))
 FOUND = {"parent": "parent", "half-sibling": "half-sibling", "cousin": "cousin",
          "cousin_once_removed": "cousin once removed", "second_cousin": "second cousin"}
-BANDS = {"sibling": "full siblings", "half-sibling": "half-siblings", "cousin": "cousins",
-         "unrelated": "strangers"}
 
 
 def three_cliffs(
@@ -80,31 +78,6 @@ def relatives(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
     ax.set(xscale="log", xlabel="SNPs", ylabel="share found first", ylim=(-0.03, 1.03))
     ax.xaxis.set_major_formatter("{x:g}")
     _legend_below(ax, 3)
-    return ax
-
-
-def kinship_bands(ax: Axes, recorded: Mapping[str, Evidence]) -> Axes:
-    """KING-robust of pairs by number of SNPs: mean, and a band of one standard deviation.
-
-    Dashed lines are the limits between degrees; between two of them a pair is read as of the
-    degree written at the right.
-    """
-    for relation, label in BANDS.items():
-        items, spreads = (_by_snps(recorded, f"kinship_{relation}_", f"_{what}")
-                          for what in ("mean", "sd"))
-        numbers = [item.setting["snps"] for item in items]
-        middle = np.array([item.value for item in items])
-        sd = np.array([item.value for item in spreads])
-        (line,) = ax.plot(numbers, middle, label=label)
-        ax.fill_between(numbers, middle - sd, middle + sd, color=line.get_color(), alpha=0.18,
-                        linewidth=0)
-    for limit, name in zip(DEGREES[1:], ("first", "second", "third"), strict=True):
-        ax.axhline(limit, color="0.35", linestyle="--", marker="", linewidth=1)
-        ax.annotate(name, (1, limit), xycoords=("axes fraction", "data"), xytext=(4, 2),
-                    textcoords="offset points", fontsize="small", color="0.35")
-    ax.set(xscale="log", xlabel="SNPs", ylabel="estimated kinship")
-    ax.xaxis.set_major_formatter("{x:g}")
-    _legend_below(ax, 4)
     return ax
 
 

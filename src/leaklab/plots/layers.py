@@ -30,13 +30,11 @@ def entry(item: Evidence | None) -> Entry:
     """A cell for one recorded share: how far it leads from its guess, and the share itself."""
     if item is None:
         return None
-    lead = (item.value - item.baseline) / (1 - item.baseline) if item.baseline < 1 else 0.0
-    return max(0.0, lead), f"{item.value:.2f}", item.interval[0] > item.baseline
+    return max(0.0, item.lead), f"{item.value:.2f}", item.interval[0] > item.baseline
 
 
 def advantage_map(
     rows: Mapping[str, Sequence[Entry]], columns: Sequence[str], *, title: str,
-    label: str = "guess (0) to certainty (1)",
 ) -> Axes:
     """Attacks or defences against observers or scores; one cell each, ``None`` for not measured.
 
@@ -53,7 +51,7 @@ def advantage_map(
         for x, cell in enumerate(cells):
             _cell(ax, x, y, cell, scale)
     _matrix_axes(ax, list(rows), columns, title)
-    fig.colorbar(scale, ax=ax, label=label)
+    fig.colorbar(scale, ax=ax, label="guess (0) to certainty (1)")
     fig.legend(handles=[Patch(facecolor="white", edgecolor="0.45", hatch=HATCH,
                               label="no lead over the guess shown")],
                loc="outside lower center")
@@ -127,7 +125,7 @@ def frontier_chart(
                     yerr=(values - low, high - values), label=label, linewidth=1)
     ax.set(xscale="log", xlabel="ε at δ = 0.001 (left: more private)", ylabel=ylabel, title=title)
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", frameon=True, framealpha=1, edgecolor="none")  # over the lines
     return ax
 
 
@@ -159,9 +157,9 @@ def explorer(
     return fig
 
 
-def picture(fig: plt.Figure, dpi: int = 100) -> np.ndarray:
+def picture(fig: plt.Figure) -> np.ndarray:
     """A figure as pixels, uint8 (height, width, 3), for a scrubber; the figure is closed."""
-    fig.set_dpi(dpi)
+    fig.set_dpi(100)
     fig.canvas.draw()
     pixels = np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()
     plt.close(fig)

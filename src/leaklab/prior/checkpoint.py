@@ -19,6 +19,8 @@ from leaklab.data import radiology
 from leaklab.prior.diffusion import Prior
 from leaklab.prior.network import UNet
 
+__all__ = ["chest_prior"]
+
 PUBLIC_SEED = 20_221
 HELD_OUT_SEED = PUBLIC_SEED + 1  # images that say how good the prior is
 SHIPPED = "chest_28.pt"

@@ -2,8 +2,8 @@
 
 Images are first folded: each 2 x 2 block of pixels becomes one place with four channels (Shi et
 al., 2016, arXiv:1609.05158, the other way round). The network then works at 14 x 14 and 7 x 7
-places, which costs a quarter.
-Group normalisation (Wu and He, 2018, arXiv:1803.08494) keeps records apart from each other.
+places, which costs a quarter. Group normalisation (Wu and He, 2018, arXiv:1803.08494) keeps records
+apart from each other.
 
 Source: Ronneberger et al. (2015, arXiv:1505.04597), the U-Net; Ho et al. (2020, arXiv:2006.11239),
 its form in diffusion models.
@@ -74,9 +74,3 @@ class UNet(nn.Module):
         """The mean of the clean image given the noisy one, both standardised."""
         cos, sin = (f(angle).view(-1, 1, 1, 1) for f in (torch.cos, torch.sin))
         return cos * noisy - sin * self(noisy, angle)
-
-
-def num_weights(network: nn.Module) -> int:
-    """How many numbers training sets."""
-    return sum(parameter.numel() for parameter in network.parameters())
-

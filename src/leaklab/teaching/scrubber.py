@@ -1,6 +1,7 @@
 """Scrub through pictures that were made beforehand: no kernel, no network, no framework.
 
-    text/html    a contact sheet, time from left to right; a short script turns it into a slider
+    text/html    a contact sheet, time from left to right, rendered figures in lines of three; a
+                 short script turns it into a slider
     image/png    a thinned contact sheet, where HTML is not shown
     text/plain   one line
 
@@ -24,6 +25,7 @@ from PIL import Image
 
 GREY_LEVELS = 16
 COLOURS = 64
+IN_A_LINE = 3  # rendered figures, so that they can be read on paper
 LARGEST_SIDE = 16_000
 """Pixels; browsers refuse to draw larger pictures."""
 
@@ -78,20 +80,24 @@ def scrubber(
     _require(ms > 0, "ms", ms, "a number above 0")
     _require(width > 0, "width", width, "a number above 0")
     grey = sheet.ndim == 4
-    settings = {"texts": texts, "images": images, "ratio": f"{wide} / {height}", "pixelated": grey,
-                "start": start, "ms": ms, "width": width, "name": name, "alt": alt}
-    png = _png(sheet)
+    columns = steps if grey else min(steps, IN_A_LINE)
+    rows = images * -(-steps // columns)
+    settings = {"texts": texts, "images": images, "columns": columns, "rows": rows,
+                "ratio": f"{wide} / {height}", "pixelated": grey, "start": start, "ms": ms,
+                "width": width, "name": name, "alt": alt}
+    png = _png(sheet, columns)
     digest = hashlib.sha256(png + json.dumps(settings).encode()).hexdigest()[:12]
     template = resources.files("leaklab.teaching") / "scrubber.html"
     page = Template(template.read_text(encoding="utf-8")).substitute(
         id=f"scrubber-{digest}", settings=html.escape(json.dumps(settings)),
-        sheet=base64.b64encode(png).decode(), sheet_width=steps * wide,
-        sheet_height=images * height, alt=html.escape(alt),
+        sheet=base64.b64encode(png).decode(), sheet_width=columns * wide,
+        sheet_height=rows * height, alt=html.escape(alt),
+        order="One column per step" if columns == steps else "Steps line by line",
         first=html.escape(texts[0]), last=html.escape(texts[-1]),
     )
     few = np.unique(np.linspace(0, steps - 1, 8 if grey else 3).round().astype(int))
     text = f"<scrubber {name!r}: {steps} steps, {images} x {height} x {wide} pixels>"
-    return Scrubber(page, _png(sheet[few]), text)
+    return Scrubber(page, _png(sheet[few], len(few)), text)
 
 
 def _sheet(frames: np.ndarray) -> np.ndarray:
@@ -116,10 +122,18 @@ def _sheet(frames: np.ndarray) -> np.ndarray:
     return sheet
 
 
-def _png(sheet: np.ndarray) -> bytes:
-    """One picture, a column per step and a row per image, with a small palette."""
+def _png(sheet: np.ndarray, columns: int) -> bytes:
+    """One picture, a column per step and a row per image, with a small palette.
+
+    After ``columns`` steps a new line begins; the last line is filled up with white.
+    """
     steps, images, height, wide = sheet.shape[:4]
-    tiled = np.moveaxis(sheet, 0, 2).reshape(images * height, steps * wide, *sheet.shape[4:])
+    lines = -(-steps // columns)
+    padding = ((0, lines * columns - steps), *((0, 0),) * (sheet.ndim - 1))
+    filled = np.pad(sheet, padding, constant_values=255)
+    filled = filled.reshape(lines, columns, *sheet.shape[1:])
+    tiled = np.moveaxis(filled, 1, 3).reshape(lines * images * height, columns * wide,
+                                              *sheet.shape[4:])
     if sheet.ndim == 4:
         picture = Image.fromarray(tiled, "P")
         levels = np.rint(np.linspace(0, 255, GREY_LEVELS)).astype(int)

@@ -17,4 +17,4 @@ from leaklab.assess.audit.findings import findings
 from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation
 from leaklab.assess.audit.running import Audit, Result, audit
 
-__all__ = ["KINDS", "Audit", "Batch", "Effort", "Federation", "Result", "audit", "findings"]
+__all__ = ["Audit", "Batch", "Effort", "Federation", "Result", "audit", "findings"]

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from leaklab.assess.audit.running import MEASURED, SEEN_BY, Audit, Result
 
+__all__ = ["judge", "read_appetite"]
+
 METRICS = ("records read", "records matched", "labels read", "tokens named", "membership AUC")
 OBSERVERS = tuple(dict.fromkeys(who for held in SEEN_BY.values() for who in held))
 WITHIN, EXCEEDED, UNUSABLE, UNMEASURED = 0, 1, 2, 3

@@ -22,6 +22,8 @@ from leaklab.assess.audit.inputs import KINDS, Effort, Federation
 from leaklab.assess.audit.running import MEASURED, audit
 from leaklab.updates import LocalTraining
 
+__all__ = ["main"]
+
 ABOUT = """Attack a model of your own as the observers of a federation could, before one trains it.
 
 MODEL names a Python file and a function in it that takes no argument and returns the model, or
@@ -77,9 +79,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status.
+    """Run the command ``leaklab`` and return its exit status.
 
-    What nobody foresaw is shown with its traceback, and is never the status of a judgement.
+    ``arguments`` are those of the command line by default. 0: done, within the appetite if one was
+    given; 1: it is exceeded; 2: the audit could not be run, and standard error says why, with a
+    traceback where nobody foresaw it; 3: a metric of the appetite was not measured, or nothing was;
+    130: interrupted.
     """
     given = parser().parse_args(arguments)
     try:

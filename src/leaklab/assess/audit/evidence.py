@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from leaklab.assess.audit.running import MEASURED, Audit, Result
-from leaklab.assess.worksheet.inputs import EvidenceItem, Role
+from leaklab.assess.worksheet.inputs import EvidenceItem
+from leaklab.assess.worksheet.terms import Role
 
 METRICS = {"records read": ("records read", "data reconstruction"),
            "records matched": ("records matched", "data reconstruction"),

@@ -6,7 +6,8 @@ from itertools import groupby
 from math import floor, log
 from textwrap import fill
 
-from leaklab.assess.audit.running import MEASURED, SEEN_BY, Audit, Result, counted
+from leaklab.assess.audit.running import MEASURED, SEEN_BY, Audit, Result
+from leaklab.assess.audit.subject import counted
 
 SAID = {"records read": "records read to within 2 % in every entry",
         "records matched": "guesses matched to their own record",

@@ -57,6 +57,8 @@ class Effort:
         Views of more records are not searched for images: a limit of the audit, no safety.
     seconds
         For the whole audit; what is left then is reported as not run. ``None`` for no limit.
+
+    Raises ``ValueError`` that names the argument for a value out of range.
     """
 
     trials: int = 3
@@ -83,6 +85,8 @@ class Batch:
         Shape (n, ...), as the loss takes them.
     groups
         Shape (n,): the patient of each record, so that no patient is victim and public at once.
+
+    Raises ``ValueError`` for other shapes and for inputs that are not finite.
     """
 
     inputs: Tensor

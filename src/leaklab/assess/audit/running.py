@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from leaklab import federation as observers
 from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation, kind_of, overdrawn, split
-from leaklab.assess.audit.subject import Anatomy, Subject, device_of, examine
+from leaklab.assess.audit.subject import Anatomy, Subject, counted, device_of, examine
 from leaklab.assess.audit.suite import ON_RELEASES, ON_UPDATES, Attack
 from leaklab.assess.audit.trying import Case, Outcome
 from leaklab.assess.observers import one_round, views_by_observer
@@ -84,7 +84,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Audit:
-    """All that an audit found out; see :func:`audit`."""
+    """All that an audit found out; see :func:`audit`.
+
+    model, parameters, kind
+        What was audited: its class, its number of weights, and what its inputs are.
+    federation, effort, seed, records
+        How, and with how many records.
+    warnings, diagnosis
+        What makes the answers less sure, and what stands in the way of an inversion.
+    results, pictures
+        A :class:`Result` for each attack, artefact and batch size; images of some rounds.
+    """
 
     model: str
     parameters: int
@@ -138,7 +148,7 @@ def audit(
         if trial == 0 and "update" in views and not diagnosis and kind in ("image", "tabular"):
             diagnosis = diagnose(subject, views["update"][0], batch_size=size,
                                  input_shape=tuple(batch.inputs.shape[1:]))
-        for attack, artefact, outcome in bench.attacked(views, why, size, trial):
+        for attack, artefact, outcome in bench.attacked(views, why, trial):
             tried[attack, artefact, size].append(outcome)
             if trial == 0 and isinstance(outcome, Outcome) and outcome.picture:
                 pictures.append(_picture(attack, artefact, size, outcome))
@@ -202,8 +212,9 @@ class _Bench:
         return {artefact: (view, _joined([parts[name] for name in view.contributors]))
                 for artefact, view in views.items()}, None
 
-    def attacked(self, views, why, size: int, trial: int
-                 ) -> Iterator[tuple[Attack, str, Outcome | _Refusal]]:
+    def attacked(
+        self, views: dict[str, tuple[View, Batch]], why: _Refusal | None, trial: int
+    ) -> Iterator[tuple[Attack, str, Outcome | _Refusal]]:
         """Each attack on each artefact."""
         for artefact in SEEN_BY:
             suite = ON_RELEASES if artefact == "released model" else ON_UPDATES[self.kind]
@@ -269,11 +280,6 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     total = mean * n
     low = proportion_interval(min(n, floor(total + 1e-9)), n)[0]
     return low, proportion_interval(max(0, ceil(total - 1e-9)), n)[1]
-
-
-def counted(number: int, what: str = "record") -> str:
-    """The number in words that agree with it."""
-    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _picture(attack: Attack, artefact: str, size: int, outcome: Outcome) -> Picture:

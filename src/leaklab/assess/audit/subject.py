@@ -217,13 +217,14 @@ def _warnings(net, was_training: bool, batch: Batch, training: LocalTraining, un
                f"{training.mode} mode here, as the federation says.")
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
     if norms and train:
-        yield (f"BatchNorm in train mode ({_layers(norms)}) mixes the records of a batch, and "
-               "sends statistics of it along; attacks that need each record's own gradient are "
-               "weaker, and the statistics are a leak of their own that is not scored here.")
+        yield (f"BatchNorm in train mode ({counted(len(norms), 'layer')}) mixes the records of "
+               "a batch, and sends statistics of it along; attacks that need each record's own "
+               "gradient are weaker, and the statistics are a leak of their own that is not scored "
+               "here.")
     drops = [m.p for m in net.modules() if isinstance(m, _DropoutNd) and m.p > 0]
     if drops and train:
-        yield (f"Dropout is on ({_layers(drops)}), with units the attacks do not know: searches "
-               "fail that an attacker who reads the mask off the update might not.")
+        yield (f"Dropout is on ({counted(len(drops), 'layer')}), with units the attacks do not "
+               "know: searches fail that an attacker who reads the mask off the update might not.")
     if untouched:
         yield (f"No gradient reaches {_few(untouched)}: no update of these says anything, and "
                "attacks that read them find nothing.")
@@ -235,8 +236,9 @@ def _warnings(net, was_training: bool, batch: Batch, training: LocalTraining, un
                "public at once, and the baselines are too good.")
 
 
-def _layers(found: list) -> str:
-    return "1 layer" if len(found) == 1 else f"{len(found)} layers"
+def counted(number: int, what: str = "record") -> str:
+    """The number in words that agree with it."""
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _few(names: list[str]) -> str:

@@ -42,9 +42,6 @@ from leaklab.assess.worksheet.inputs import (
 from leaklab.assess.worksheet.intake import from_evidence
 
 __all__ = [
-    "Appetite", "Assessment", "Context", "EvidenceItem", "FourFactors", "Group", "Guarantee",
-    "Incident", "Inputs", "Judgement", "Severity", "Signature", "UsIncident", "assess",
-    "assess_inputs", "breach_facts", "from_evidence", "read", "schema", "to_breach_sheet",
-    "to_cnil_pia", "to_hipaa_memo", "to_html", "to_json", "to_markdown", "trials_needed",
-    "upper_limit", "write",
+    "Appetite", "Context", "EvidenceItem", "Incident", "Judgement", "Severity", "Signature",
+    "assess", "from_evidence", "read", "write",
 ]

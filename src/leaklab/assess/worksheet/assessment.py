@@ -28,23 +28,18 @@ from leaklab.assess.worksheet.findings import (
     finding,
 )
 from leaklab.assess.worksheet.incidents import Path, gdpr, hipaa
-from leaklab.assess.worksheet.inputs import (
-    Appetite,
-    Context,
-    EvidenceItem,
-    Incident,
-    Judgement,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, Context, EvidenceItem, Incident, Judgement
 from leaklab.assess.worksheet.judging import Bench, Ruling, rule
 from leaklab.assess.worksheet.risk import (
     Consultation,
     Risk,
     Trigger,
     consultation,
+    counted,
     risks,
     trigger,
 )
+from leaklab.assess.worksheet.terms import Value
 
 
 class Inputs(Value):
@@ -155,9 +150,11 @@ def _of_evidence(inputs: Inputs, places: Sequence[Cell],
     context, evidence = inputs.context, inputs.evidence
     metrics = {item.metric for item in evidence}
     data = dict.fromkeys(item.data for item in evidence)
-    counted = dict.fromkeys(
+    named = dict.fromkeys(
         f"{i.defence}, epsilon {i.guarantee.epsilon:.3g} for a {i.guarantee.unit}"
         if i.guarantee else i.defence for i in evidence if i.defence in context.defences)
+    kept = counted(evidence, context)
+    weaker = dict.fromkeys(item.id for item in evidence if item not in kept)
     untested = [f"{cell.artefact}, {cell.role}: {criterion}" for cell in places
                 for criterion in CRITERIA if cell.statuses[criterion] == "not tested"]
     return [
@@ -174,7 +171,15 @@ def _of_evidence(inputs: Inputs, places: Sequence[Cell],
          "of this processing is not known.", bool(data)),
         ("Some evidence was measured on synthetic data.", any(i.synthetic for i in evidence)),
         ("A defence is matched by its name: that it is in force as it was measured ("
-         + "; ".join(counted) + ") is not checked.", bool(counted)),
+         + "; ".join(named) + ") is not checked.", bool(named)),
+        ("Measured under a stronger guarantee than the one in force, and not counted for the risk: "
+         + "; ".join(weaker) + ".", bool(weaker)),
+        ("Where no group worst hit is given, a rate is a mean over people. It says nothing about "
+         "the person whom the attack finds most easily, so nothing is insignificant by it alone.",
+         any(i.worst_group is None and i.metric != "similarity" for i in evidence)),
+        ("Likelihood is how far the attack gets for whoever holds the artefact and tries. How "
+         "likely it is that somebody does, a person has to add. The grades are the worksheet's "
+         "own: severity times likelihood, low to 4 of 16, high from 9.", bool(evidence)),
         ("A guarantee bounds the influence of one unit. It does not cover relatives or facts about "
          "a whole hospital.", bool(promised)),
         ("More was measured than a stated guarantee allows: find out which is wrong before "

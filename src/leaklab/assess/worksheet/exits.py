@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 from leaklab.assess.worksheet import law
 from leaklab.assess.worksheet.findings import FURTHER, NONE_SEEN, Cell
-from leaklab.assess.worksheet.inputs import Artefact, AttackClass, Context, EvidenceItem, Value
+from leaklab.assess.worksheet.inputs import Context, EvidenceItem
+from leaklab.assess.worksheet.terms import Artefact, AttackClass, Value
 
 
 class Export(Value):
@@ -67,6 +68,7 @@ def technical_file(context: Context, evidence: Sequence[EvidenceItem]) -> tuple[
     """The evidence list for a medical device under the AI Act; empty for anything else."""
     if not context.medical_device:
         return ()
+    evidence = {item.id: item for item in evidence}.values()  # one measurement, in several hands
     by_class = {attack: tuple(i.id for i in evidence if i.attack == attack)
                 for attack in get_args(AttackClass)}
     real = tuple(item.id for item in evidence if not item.synthetic)

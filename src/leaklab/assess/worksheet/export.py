@@ -27,13 +27,20 @@ from leaklab.assess.worksheet import law
 from leaklab.assess.worksheet.assessment import Assessment, assess_inputs
 from leaklab.assess.worksheet.cnil import to_cnil_pia
 from leaklab.assess.worksheet.incidents import Duty
-from leaklab.assess.worksheet.inputs import EvidenceItem
+from leaklab.assess.worksheet.inputs import EvidenceItem, Guarantee
 from leaklab.assess.worksheet.wording import forbidden
 
 MOST_BYTES = 10_000_000
 """No file larger than this is read."""
 EMBEDDED = (re.compile(r'<script type="application/json" id="assessment">(.*?)</script>', re.S),
             re.compile(r"^```json assessment\n(.*?)^```$", re.S | re.M))
+ASKED = {
+    "true positive rate": "members recognised by someone who holds their record, with false "
+                          "alarms on {} of others",
+    "records matched": "records matched to their person", "labels read": "diagnoses or other "
+    "labels read", "attributes filled in": "missing fields filled in",
+    "AUC": "chance that a member ranks above a stranger", "similarity": "likeness of pictures"}
+"""Metrics in words, where their names are not words."""
 SPECIAL = re.compile(r"([\\`*_\[\]|<>&~$#]|^[-+](?=\s)|(?<=^\d)[.)]|(?<=^\d\d)[.)])")
 
 
@@ -88,10 +95,9 @@ def breach_facts(assessment: Assessment) -> dict[str, str | None]:
     context, incident = assessment.inputs.context, assessment.inputs.incident
     if incident is None:
         raise ValueError("assessment: no incident given, expected one")
-    here = [i for i in assessment.inputs.evidence if i.artefact == incident.artefact]
-    seen = [f"{item.statement} {item.value:.3g} ({item.interval[0]:.3g} to "
-            f"{item.interval[1]:.3g}), without it {item.baseline:.3g} [{item.id}"
-            + (f", under {item.defence}]" if item.defence else "]") for item in here]
+    seen = [f"{_asked(item)}: {_rate(item)}, without it {_bare(item)}; {item.statement} [{item.id}"
+            + (f", under {item.defence}]" if item.defence else "]")
+            for item in _on(assessment, incident.artefact)]
     signed = incident.signed
     return {
         "33(3)(a) nature of the breach": incident.what,
@@ -105,6 +111,7 @@ def breach_facts(assessment: Assessment) -> dict[str, str | None]:
         "33(3)(d) measures taken or proposed": None,
         "33(3)(d) defences in force": ", ".join(context.defences) or "none",
         "33(1) aware at": incident.aware_at.isoformat(),
+        "33(1) reasons, if later than 72 hours": None,
         "answers signed by": f"{signed.name}, {signed.capacity}, {signed.on}" if signed else
                              "nobody",
         "controllers": ", ".join(context.controllers),
@@ -124,7 +131,8 @@ def to_hipaa_memo(assessment: Assessment) -> str:
     """
     if assessment.hipaa is None:
         raise ValueError("assessment: no incident with `us` given, expected one")
-    return _render("hipaa.md", a=assessment)
+    return _render("hipaa.md", a=assessment,
+                   measured=_on(assessment, assessment.inputs.incident.artefact))
 
 
 def write(assessment: Assessment, folder: str | os.PathLike) -> tuple[Path, ...]:
@@ -191,6 +199,23 @@ def _rate(item: EvidenceItem) -> str:
     return f"{_share(item.value)} ({_share(low)} to {_share(high)})"
 
 
+def _asked(item: EvidenceItem) -> str:
+    """What the rate counts, for a reader who knows no metric by its name."""
+    said = ASKED.get(item.metric, item.metric)
+    return said.format(_share(item.fpr)) if item.metric == "true positive rate" else said
+
+
+def _on(assessment: Assessment, artefact: str) -> list[EvidenceItem]:
+    """The measurements on ``artefact``, each once, in however many hands it stands."""
+    return list({i.id: i for i in assessment.inputs.evidence if i.artefact == artefact}.values())
+
+
+def _promise(guarantee: Guarantee) -> str:
+    how = {"add or remove": "one more or fewer", "replace": "one in another's place"}
+    return (f"epsilon {guarantee.epsilon:.3g}, delta {guarantee.delta:.2g}, for one "
+            f"{guarantee.unit}, {how[guarantee.adjacency]}, accountant: {guarantee.accountant}")
+
+
 def _bare(item: EvidenceItem) -> str:
     plain = item.metric in ("AUC", "similarity")
     return f"{item.baseline:.3g}" if plain else _share(item.baseline)
@@ -208,7 +233,8 @@ def _render(template: str, **values: object) -> str:
     environment = Environment(
         loader=PackageLoader("leaklab.assess.worksheet", "templates"), undefined=StrictUndefined,
         autoescape=page, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"md": _escaped, "share": _share, "due": _due, "rate": _rate,
-                            "bare": _bare, "zip_with": partial(zip, strict=True)}
+    environment.filters |= {"asked": _asked, "promise": _promise, "md": _escaped, "share": _share,
+                            "due": _due, "rate": _rate, "bare": _bare,
+                            "zip_with": partial(zip, strict=True)}
     text = environment.get_template(template).render(as_of=law.AS_OF, **values)
     return checked(text)

@@ -21,15 +21,8 @@ from typing import Literal, get_args
 from scipy import stats
 
 from leaklab.assess.worksheet import law
-from leaklab.assess.worksheet.inputs import (
-    CRITERION,
-    Appetite,
-    Artefact,
-    Criterion,
-    EvidenceItem,
-    Role,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, EvidenceItem
+from leaklab.assess.worksheet.terms import CRITERION, Artefact, Criterion, Role, Value
 from leaklab.bounds.membership import tpr_ceiling, tpr_ceiling_from_dp
 from leaklab.metrics.roc import posterior
 
@@ -131,9 +124,12 @@ def upper_limit(item: EvidenceItem) -> float:
 
 def gate(artefact: Artefact, role: Role, contributors: int | None) -> tuple[Gate, str, str]:
     """Whose perspective counts, before any metric is read: the gate, its reason, what decides."""
-    if role == "processor":
+    if role == "processor" and artefact != "released model":
+        prudence = "no metric changes that" if artefact == "update" else (
+            f"for a {artefact} that is prudence, and contested: its controllers' own answer may be "
+            "case by case")
         return (BY_ROLE, "a processor is assessed from the controller's perspective, and the "
-                "hospital keeps the records; no metric changes that", law.PROCESSOR)
+                f"hospital keeps the records; {prudence}", law.PROCESSOR)
     few = contributors is None or contributors <= (1 if artefact == "difference" else 2)
     if artefact == "update":
         return (PRESUMED, "the hospital that sent it keeps the records; that a recipient cannot "
@@ -184,7 +180,8 @@ def ceiling(item: EvidenceItem) -> Ceiling | None:
         return None
     applies = promise.unit == item.unit
     epsilon, delta, mu = promise.epsilon, promise.delta, promise.mu
-    if item.exchange and promise.adjacency == "add or remove":  # one goes out and one comes in
+    twice = item.exchange and promise.adjacency == "add or remove"
+    if twice:  # one goes out and one comes in
         delta = min(1.0, delta * (1 + math.exp(min(epsilon, 700.0))))
         epsilon, mu = 2 * epsilon, None if mu is None else 2 * mu
     allowed = tpr_ceiling_from_dp(item.fpr, epsilon, delta)
@@ -201,6 +198,8 @@ def ceiling(item: EvidenceItem) -> Ceiling | None:
         reason = "the guarantee rules out next to nothing at this false positive rate"
     else:
         reason = f"no attack on one {promise.unit} can do better, if the mechanism is as stated"
+    if applies and twice:
+        reason += "; it counts twice, since one comes in where another goes out"
     return Ceiling(evidence=item.id, applies=applies, fpr=item.fpr, ceiling=allowed,
                    gaussian_ceiling=gaussian, vacuous=tightest >= VACUOUS, exceeded=exceeded,
                    reason=reason)

@@ -13,7 +13,8 @@ from typing import get_args
 import ipywidgets as widgets
 from pydantic import ValidationError
 
-from leaklab.assess.worksheet.inputs import Category, Context
+from leaklab.assess.worksheet.inputs import Context, Guarantee
+from leaklab.assess.worksheet.terms import Category, Unit
 
 WIDE = widgets.Layout(width="36em")
 LABELLED = {"description_width": "12em"}
@@ -31,7 +32,18 @@ class Form:
         """Raises ``pydantic.ValidationError``, which names the fields, where one is unfit."""
         filled = {name: field.value for name, field in self.fields.items()}
         severity = {"level": filled.pop("severity_level"), "reason": filled.pop("severity_reason")}
-        return Context.model_validate({**self.start.model_dump(), **filled, "severity": severity})
+        said = {name: filled.pop(name) for name in ("epsilon", "delta", "unit", "accountant")}
+        return Context.model_validate({**self.start.model_dump(), **filled, "severity": severity,
+                                       "guarantee": self._guarantee(said)})
+
+    def _guarantee(self, said: dict) -> dict | None:
+        """What is said, or none where epsilon is left at 0; what the form does not ask stays."""
+        if said["epsilon"] == 0:
+            return None
+        was = self.start.guarantee.model_dump() if self.start.guarantee else {}
+        if (was.get("epsilon"), was.get("delta")) != (said["epsilon"], said["delta"]):
+            was["mu"] = None
+        return {**was, **said}
 
 
 def context_form(start: Context, *, defences: Sequence[str] = (),
@@ -52,6 +64,7 @@ def context_form(start: Context, *, defences: Sequence[str] = (),
                                       value=start.transport, description="transport",
                                       style=LABELLED),
         "defences": _several("defences in force", offered, start.defences),
+        **_promise(start.guarantee),
         **{name: widgets.Checkbox(value=getattr(start, name), description=label, style=LABELLED)
            for name, label in (("large_scale", "on a large scale"),
                                ("relatives_considered", "relatives are considered"),
@@ -74,6 +87,16 @@ def _answer(form: Form, done: Callable[[Context], object] | None) -> str:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         return "<p>Not assessed.</p>" + "".join(f"<p>{escape(line)}</p>" for line in lines)
     return f"<pre>{escape(str(done(context)))}</pre>" if done else "<p>Filled in.</p>"
+
+
+def _promise(start: Guarantee | None) -> dict[str, widgets.Widget]:
+    numbers = {name: widgets.FloatText(value=getattr(start, name, 0.0), description=label,
+                                       style=LABELLED)
+               for name, label in (("epsilon", "epsilon (0: none)"), ("delta", "delta"))}
+    return {**numbers, "unit": widgets.Dropdown(
+        options=get_args(Unit), value=start.unit if start else "record",
+        description="for one", style=LABELLED),
+        "accountant": _line("accountant", start.accountant if start else "not stated")}
 
 
 def _line(label: str, value: str) -> widgets.Text:

@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime
 
 from leaklab.assess.worksheet import law
 from leaklab.assess.worksheet.findings import FURTHER, OPEN, Cell, gate
-from leaklab.assess.worksheet.inputs import Incident, Question, UsIncident, Value
+from leaklab.assess.worksheet.inputs import Incident, UsIncident
 from leaklab.assess.worksheet.judging import Ruling
+from leaklab.assess.worksheet.terms import Question, Value
 
 
 class Duty(Value):
@@ -96,28 +97,32 @@ def hipaa(incident: Incident, cells: Sequence[Cell], rulings: Sequence[Ruling]) 
         return _path("no notice, documented", "45 CFR 164.402(2)", [
             *steps, "a low probability of compromise is signed, and the evidence does not speak "
             "against it"])
-    return _path("notify", "45 CFR 164.404", [
-        *steps, "a low probability of compromise is not demonstrated"],
-        _us_duties(us, incident))
+    steps.append("a low probability of compromise is not demonstrated")
+    if us.entity == "business associate":
+        steps.append("patients, media and the Secretary are told by the covered entity; its clock "
+                     "starts with the associate's if that is its agent, which is taken as so")
+    return _path("notify", "45 CFR 164.404", steps, _us_duties(us, incident))
 
 
 def _us_duties(us: UsIncident, incident: Incident) -> list[Duty]:
     discovered = incident.aware_at.date()
     last = discovered + law.TO_INDIVIDUALS
-    duties = []
+    duties, who = [], ""
     if us.entity == "business associate":
+        who = "the covered entity: "
         duties.append(Duty(what="the business associate notifies the covered entity", due=last,
                            by="45 CFR 164.410"))
-    duties.append(Duty(what="notify individuals without unreasonable delay", due=last,
+    duties.append(Duty(what=f"{who}notify individuals without unreasonable delay", due=last,
                        by="45 CFR 164.404"))
     if us.largest_state is None or us.largest_state > law.MEDIA_ABOVE:
-        duties.append(Duty(what="notify the media of the State", due=last, by="45 CFR 164.406"))
+        duties.append(Duty(what=f"{who}notify the media of the State", due=last,
+                           by="45 CFR 164.406"))
     if incident.people is None or incident.people >= law.HHS_FROM:
-        duties.append(Duty(what="notify the Secretary at the same time", due=last,
+        duties.append(Duty(what=f"{who}notify the Secretary at the same time", due=last,
                            by="45 CFR 164.408(b)"))
     else:
         end = date(discovered.year, 12, 31) + law.TO_INDIVIDUALS
-        duties.append(Duty(what="enter it in the annual log to the Secretary", due=end,
+        duties.append(Duty(what=f"{who}enter it in the annual log to the Secretary", due=end,
                            by="45 CFR 164.408(c)"))
     return duties
 

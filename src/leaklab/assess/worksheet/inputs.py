@@ -10,41 +10,28 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
+from leaklab.assess.worksheet.terms import (
+    GAINS,
+    WP248,
+    Artefact,
+    AttackClass,
+    Category,
+    Count,
+    Hash,
+    Inside,
+    Level,
+    Metric,
+    Number,
+    Question,
+    Rate,
+    Role,
+    Unit,
+    Value,
+)
 from leaklab.assess.worksheet.wording import Text
 from leaklab.metrics import proportion_interval
-
-Artefact = Literal["update", "sum", "difference", "released model"]
-Role = Literal["processor", "independent recipient", "other hospital", "outsider", "public"]
-Metric = Literal["true positive rate", "records read", "records matched", "relatives found",
-                 "attributes filled in", "genotypes filled in", "labels read", "AUC", "similarity"]
-Criterion = Literal["isolation", "linkage", "inference"]
-Unit = Literal["record", "patient", "hospital"]
-
-CRITERION: dict[str, Criterion | None] = {
-    "true positive rate": "isolation", "records read": "isolation", "AUC": "isolation",
-    "records matched": "linkage", "relatives found": "linkage",
-    "attributes filled in": "inference", "genotypes filled in": "inference",
-    "labels read": "inference", "similarity": None}
-"""Which of the three criteria a metric informs; similarity tells how bad, not whether."""
-
-GAINS = ("attributes filled in", "genotypes filled in")
-"""Metrics that may be recorded as a difference from the better guess, which can be negative."""
-
-AttackClass = Literal["data reconstruction", "membership inference", "property inference"]
-Number = Annotated[float, Field(strict=True)]
-Rate = Annotated[float, Field(strict=True, ge=0, le=1)]
-Inside = Annotated[float, Field(strict=True, gt=0, lt=1)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Level = Annotated[int, Field(strict=True, ge=1, le=4)]
-Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Value(BaseModel):
-    """A frozen value without unknown fields, infinities or NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Signature(Value):
@@ -196,19 +183,10 @@ class Appetite(Value):
 
 
 class Severity(Value):
-    """How bad it would be for the people concerned: 1 negligible, 2 limited, 3 important, 4 most.
-
-    A person decides it: no metric does.
-    """
+    """How bad for people, as a person decides: 1 negligible, 2 limited, 3 important, 4 maximal."""
 
     level: Level
     reason: Text
-
-
-Category = Literal["health", "genetic", "biometric", "other"]
-WP248 = Literal["evaluation or scoring", "automated decisions", "systematic monitoring",
-                "sensitive data", "large scale", "matched or combined data sets",
-                "vulnerable subjects", "innovative use", "prevents a right or service"]
 
 
 class Context(Value):
@@ -216,6 +194,8 @@ class Context(Value):
 
     defences
         Those in force, named as in the evidence that was measured under them.
+    guarantee
+        What the noise in force promises. Evidence under a stronger promise does not count for it.
     criteria
         Of the nine criteria of WP 248, those that the description does not imply already.
     exports
@@ -234,6 +214,7 @@ class Context(Value):
     hospitals: Annotated[int, Field(strict=True, ge=1)]
     transport: Literal["mutual TLS", "TLS", "plain"]
     defences: tuple[Text, ...] = ()
+    guarantee: Guarantee | None = None
     recipients: tuple[Text, ...] = ()
     retention: Text
     jurisdictions: Annotated[tuple[Literal["EU", "UK", "US"], ...], Field(min_length=1)]
@@ -293,10 +274,6 @@ class Incident(Value):
     aware_at: AwareDatetime
     us: UsIncident | None = None
     signed: Signature | None = None
-
-
-Question = Literal["insignificant", "not personal data", "risk unlikely", "no high risk",
-                   "low probability of compromise"]
 
 
 class Judgement(Value):

@@ -6,15 +6,8 @@ worksheet's metrics its unit is: both are given here, by whoever fills in the wo
 
 from __future__ import annotations
 
-from leaklab.assess.worksheet.inputs import (
-    Artefact,
-    AttackClass,
-    EvidenceItem,
-    Group,
-    Guarantee,
-    Metric,
-    Role,
-)
+from leaklab.assess.worksheet.inputs import EvidenceItem, Group, Guarantee
+from leaklab.assess.worksheet.terms import Artefact, AttackClass, Metric, Role
 from leaklab.evidence import Evidence
 
 ARTEFACT_OF: dict[str, Artefact] = {

@@ -17,17 +17,9 @@ from leaklab.assess.worksheet.findings import (
     Finding,
     Status,
 )
-from leaklab.assess.worksheet.inputs import (
-    Appetite,
-    Context,
-    Criterion,
-    EvidenceItem,
-    Incident,
-    Judgement,
-    Question,
-    Value,
-)
-from leaklab.assess.worksheet.risk import grade, residual_likelihood
+from leaklab.assess.worksheet.inputs import Appetite, Context, EvidenceItem, Incident, Judgement
+from leaklab.assess.worksheet.risk import counted, grade, residual_likelihood
+from leaklab.assess.worksheet.terms import Criterion, Question, Value
 
 DECIDED_BY: dict[Question, str] = {
     "insignificant": law.INSIGNIFICANT, "not personal data": "GDPR recital 26",
@@ -63,9 +55,11 @@ class Bench(Value):
 def rule(judgement: Judgement, bench: Bench) -> Ruling:
     """Hold one judgement against the evidence."""
     decided_by = DECIDED_BY[judgement.question]
-    if judgement.question == "not personal data" and judgement.role == "processor":
+    by_role = judgement.role == "processor" and judgement.artefact != "released model"
+    if judgement.question == "not personal data" and by_role:
         reasons = ["a processor is assessed from the controller's perspective, whatever was "
-                   "measured"]
+                   "measured" + ("" if judgement.artefact == "update" else
+                                 f"; for a {judgement.artefact} that is contested")]
         decided_by = law.PROCESSOR
     else:
         if judgement.question == "insignificant" and judgement.artefact != "released model":
@@ -123,7 +117,8 @@ def _against_no_high_risk(judgement: Judgement, bench: Bench) -> list[str]:
         return []
     untested = [f"{criterion}: {status}" for criterion, status in _gravest(judgement, bench).items()
                 if status == UNTESTED]
-    items = [item for item in bench.evidence if item.artefact == judgement.artefact]
+    items = counted([item for item in bench.evidence if item.artefact == judgement.artefact],
+                    bench.context)
     level = residual_likelihood(items, {f.evidence: f.not_excluded for f in bench.findings},
                                 bench.context.defences, bench.appetite.likelihood_cuts)
     if level is None:

@@ -3,7 +3,7 @@
 Severity is a person's judgement. Likelihood is read off the evidence by the signed cuts of the
 appetite, from the largest rate above the baseline that the trials leave possible: what was not
 excluded counts. It is inherent where no defence was in force, and residual where those of the
-context were. A defence that was not measured lowers nothing.
+context were. A defence that was not measured, or only under a stronger guarantee, lowers nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from leaklab.assess.worksheet.findings import Finding
-from leaklab.assess.worksheet.inputs import (
-    Appetite,
-    Context,
-    EvidenceItem,
-    Role,
-    Value,
-)
+from leaklab.assess.worksheet.inputs import Appetite, Context, EvidenceItem, Guarantee
+from leaklab.assess.worksheet.terms import Role, Value
 
 Grade = Literal["low", "medium", "high"]
 GRADES: tuple[Grade, ...] = ("low", "medium", "high")
@@ -85,6 +80,19 @@ def risks(context: Context, appetite: Appetite, evidence: Sequence[EvidenceItem]
                  for role in dict.fromkeys(item.role for item in evidence))
 
 
+def counted(items: Sequence[EvidenceItem], context: Context) -> list[EvidenceItem]:
+    """Without what was measured under a stronger guarantee than the one said to be in force."""
+    said = context.guarantee
+    return [item for item in items if said is None or item.guarantee is None
+            or item.defence not in context.defences or _as_strong(said, item.guarantee)]
+
+
+def _as_strong(said: Guarantee, measured: Guarantee) -> bool:
+    """Of the same unit and comparison, and no weaker, but for the rounding of what is typed."""
+    return ((said.unit, said.adjacency) == (measured.unit, measured.adjacency)
+            and said.epsilon <= 1.01 * measured.epsilon and said.delta <= 1.01 * measured.delta)
+
+
 def residual_likelihood(items: Sequence[EvidenceItem], open_: Mapping[str, float | None],
                         defences: Sequence[str], cuts: Sequence[float]) -> int | None:
     """Under the ``defences`` in force where measured so, else without any.
@@ -106,7 +114,7 @@ def residual_likelihood(items: Sequence[EvidenceItem], open_: Mapping[str, float
 
 def _risk(role: Role, context: Context, appetite: Appetite, here: Sequence[EvidenceItem],
           open_: Mapping[str, float | None]) -> Risk:
-    cuts = appetite.likelihood_cuts
+    cuts, here = appetite.likelihood_cuts, counted(here, context)
     bare = residual_likelihood([i for i in here if i.defence is None], open_, (), cuts)
     residual = residual_likelihood(here, open_, context.defences, cuts)
     measured = {item.defence for item in here if open_[item.id] is not None}

@@ -39,7 +39,7 @@ from leaklab.attacks.diagnose.payload import (
 )
 from leaklab.updates import View
 
-__all__ = ["SEVERITIES", "Finding", "diagnose", "report"]
+__all__ = ["diagnose", "report"]
 
 
 def diagnose(

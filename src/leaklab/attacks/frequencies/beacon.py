@@ -22,8 +22,9 @@ people of another ancestry; linked SNPs, whose answers repeat each other.
 from __future__ import annotations
 
 import torch
-from scipy.stats import binom
 from torch import Tensor
+
+__all__ = ["beacon_score"]
 
 
 def answers(dosages: Tensor) -> Tensor:
@@ -64,22 +65,3 @@ def beacon_score(
     yes = torch.log1p(-member) - torch.log1p(-stranger)
     no = member.log() - stranger.log()
     return torch.where(said, yes, no).sum(-1)
-
-
-def beacon_power(
-    frequency: float, queries: int, *, people: int, fpr: float, mismatch: float = 1e-6
-) -> float:
-    """Share of members named by :func:`beacon_score` when all alleles asked have one frequency.
-
-    The number of yeses is then binomial, and the test a threshold on it, the lowest at which no
-    more than a share ``fpr`` of strangers is accused. Raises ``ValueError`` for a frequency or a
-    rate outside (0, 1).
-    """
-    for name, given in (("frequency", frequency), ("fpr", fpr)):
-        if not 0 < given < 1:
-            raise ValueError(f"{name}: {given} given, expected a number between 0 and 1")
-    f = torch.tensor(frequency)
-    stranger = 1 - float(absent(f, people))
-    member = 1 - mismatch * float(absent(f, people - 1))
-    needed = next(k for k in range(queries + 2) if binom.sf(k - 1, queries, stranger) <= fpr)
-    return float(binom.sf(needed - 1, queries, member))

@@ -34,6 +34,8 @@ from leaklab.attacks.frequencies.statistics import FLOOR, checked
 from leaklab.attacks.observed import mean_gradient
 from leaklab.updates import Recovered, View
 
+__all__ = ["allele_counts"]
+
 Encoding = tuple[Tensor | float, Tensor | float]
 INTEGRAL = 0.05
 """A count that lies this near to a whole number is taken for one."""

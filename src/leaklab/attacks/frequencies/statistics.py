@@ -40,7 +40,9 @@ def homer(dosages: Tensor, cohort: Tensor, reference: Tensor) -> Tensor:
     Two copies of a rare allele count no more than one, and a rare allele no more than a common one.
     Standard normal for a non-member only if cohort and reference are alike in ancestry and size:
     do not take its tail for a p-value. Raises ``ValueError`` as :func:`likelihood_ratio` does, and
-    for fewer than two SNPs or a person all of whose distances are equal.
+    for fewer than two SNPs or a person all of whose distances are equal. Shapes: dosages (n, m),
+    frequencies (m,), result (n,), float64. Source: Homer et al. (2008,
+    doi:10.1371/journal.pgen.1000167).
     """
     x, p, f = checked(dosages, cohort, reference)
     nearer = (x / 2 - f).abs() - (x / 2 - p).abs()
@@ -63,7 +65,7 @@ def likelihood_ratio(
     a member out. An allele that is missing in cohort and reference says nothing.
 
     Raises ``ValueError`` for other shapes, dosages outside 0 to 2, frequencies outside 0 to 1, NaN,
-    or a ``floor`` outside (0, 0.5).
+    or a ``floor`` outside (0, 0.5). Source: Sankararaman et al. (2009, doi:10.1038/ng.436).
     """
     if not 0 < floor < 0.5:
         raise ValueError(f"floor: {floor} given, expected a number between 0 and 0.5")
@@ -89,7 +91,7 @@ def inner_product(
     Cohort frequencies may then lie outside 0 to 1; they are not clipped.
 
     Raises ``ValueError`` as :func:`likelihood_ratio` does, for negative noise or noise without
-    ``people``.
+    ``people``. Source: Dwork et al. (2015, doi:10.1109/FOCS.2015.46).
     """
     noise = torch.as_tensor(noise, dtype=torch.float64, device=dosages.device)
     if (noise < 0).any() or (people is None and noise.any()) or (people and min(people) < 1):

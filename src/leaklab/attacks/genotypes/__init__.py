@@ -47,6 +47,8 @@ from leaklab.attacks.genotypes.reading import Encoding, Reading, checked_encodin
 from leaklab.attacks.genotypes.unmixing import attract, unmix, whiten, whole
 from leaklab.updates import Recovered, View
 
+__all__ = ["recover", "single"]
+
 METHODS = ("alone", "differences", "unmixing")
 ROUNDS = 8  # of unmixing, each beside what was certified before
 PATIENCE = 2  # rounds in a row that may find nobody

@@ -25,4 +25,4 @@ from leaklab.attacks.imputation.baselines import by_frequency, by_prior, by_tag
 from leaklab.attacks.imputation.li_stephens import decode, diploid, haploid
 from leaklab.attacks.imputation.linear import by_linear
 
-__all__ = ["by_frequency", "by_linear", "by_prior", "by_tag", "decode", "diploid", "haploid"]
+__all__ = ["by_frequency", "by_linear", "diploid"]

@@ -54,7 +54,11 @@ def diploid(
     haplotypes: np.ndarray, observed: np.ndarray, genotypes: np.ndarray, centimorgans: np.ndarray,
     **settings: object,
 ) -> np.ndarray:
-    """Dosages of unphased victims at every SNP, float32 (T, M): the first of :func:`decode`."""
+    """Dosages of unphased victims at every SNP, float32 (T, M): the first of :func:`decode`.
+
+    Shapes: haplotypes (K, M), observed (J,), genotypes (T, J) of 0, 1, 2, or -1 where missing,
+    centimorgans (M,). ``settings`` and errors as there.
+    """
     return decode(haplotypes, observed, genotypes, centimorgans, **settings)[0]
 
 

@@ -19,6 +19,5 @@ from __future__ import annotations
 
 from leaklab.updates import Observer
 
-ACTIVE_SERVER = Observer("server", active=True)
 ACTIVE_SERVER_BEHIND_SECURE_AGGREGATION = Observer(
     "server behind secure aggregation", active=True)

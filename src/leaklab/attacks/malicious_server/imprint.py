@@ -36,6 +36,8 @@ from leaklab.attacks.layers import dense_gradient
 from leaklab.attacks.malicious_server.readout import candidates, certified, distinct
 from leaklab.updates import Recovered, View
 
+__all__ = ["imprinted", "read_bins"]
+
 LAYER = "imprint.bins"
 GAIN = 1e-3  # of the rows: the gradient does not depend on it, the rounding of the bias does
 
@@ -95,7 +97,7 @@ def imprinted(model: nn.Module, public: Tensor, bins: int) -> nn.Sequential:
 
 def read_bins(model: nn.Module, view: View, *,
               pixels: tuple[float, float] = (0.0, 1.0)) -> Recovered:
-    """One image for each bin that is not empty; guess (found, *shape), surest first.
+    """One image for each bin that is not empty; guess ``(found, *shape)``, surest first.
 
     The bias of a row, divided by its length, says where its threshold stands among the others.
     ``certificate``: the image is one record, see

@@ -29,6 +29,8 @@ from leaklab.attacks.layers import running_order
 from leaklab.attacks.malicious_server import ACTIVE_SERVER_BEHIND_SECURE_AGGREGATION
 from leaklab.updates import UNKNOWN, Knowledge, Update, View, copy_state, weighted_mean
 
+__all__ = ["opened_sum", "silenced"]
+
 
 def silenced(model: nn.Module) -> nn.Module:
     """A copy of ``model`` whose last hidden layer is off for every input.

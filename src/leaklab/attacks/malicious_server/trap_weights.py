@@ -28,6 +28,8 @@ from leaklab.attacks.layers import dense_gradient, dense_layers
 from leaklab.attacks.malicious_server.readout import candidates, certified, distinct
 from leaklab.updates import Recovered, View
 
+__all__ = ["read_rows", "trapped"]
+
 
 def trapped(model: nn.Module, generator: torch.Generator, *, scale: float = 0.95) -> nn.Module:
     """A copy of ``model`` with traps in its first dense layer, no larger than its own weights.

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from leaklab.attacks.membership.shadows import Moments, moments
 
+__all__ = ["lira_offline", "lira_online"]
+
 PRIOR_MODELS = 4.0
 """How many shadow models the pooled variance counts for in :func:`lira_shrunken`."""
 

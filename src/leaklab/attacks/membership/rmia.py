@@ -23,6 +23,8 @@ from torch import Tensor
 
 from leaklab.attacks.membership.shadows import moments
 
+__all__ = ["rmia_ratio"]
+
 OFFLINE_A = 0.3
 """The default of the authors' code: a links the members' mean to that of the others."""
 

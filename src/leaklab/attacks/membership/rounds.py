@@ -29,6 +29,8 @@ from leaklab.attacks.membership.updates import flat_update, record_gradients
 from leaklab.models import predict
 from leaklab.updates import View
 
+__all__ = ["fed_mia", "source_inference"]
+
 Signal = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(gradients (n, p), updates (V, p), public gradients (m, p)) -> scores (V, n)."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = ["logit_margin"]
+
 
 def logit_margin(logits: Tensor, targets: Tensor) -> Tensor:
     r"""The logit of the probability of the right class, :math:`\log p_y - \log(1 - p_y)`.

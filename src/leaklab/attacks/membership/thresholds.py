@@ -21,9 +21,14 @@ from torch import Tensor
 from leaklab.attacks.membership.signals import negative_loss
 from leaklab.models import mlp
 
+__all__ = ["loss_threshold"]
+
 
 def loss_threshold(logits: Tensor, targets: Tensor) -> Tensor:
-    """Score of Yeom et al. (2018): minus the loss; logits (..., n, classes), result (..., n)."""
+    """Score of Yeom et al. (2018): minus the loss; logits (..., n, classes), result (..., n).
+
+    Shapes: targets (n,), the classes. The result is float64.
+    """
     return negative_loss(logits, targets)
 
 

@@ -36,8 +36,7 @@ from leaklab.attacks.observed import mean_gradient
 from leaklab.gradients import record_gradients
 from leaklab.updates import View
 
-__all__ = ["flat_update", "glir", "record_gradients", "update_cosine", "whitened",
-           "whitened_length"]
+__all__ = ["flat_update", "record_gradients", "update_cosine", "whitened"]
 
 LOG_P_FLOOR = -200.0
 """Smaller log p-values are set to this one, as the authors of GLiR do: beyond it, ties."""

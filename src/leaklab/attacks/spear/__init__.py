@@ -35,6 +35,8 @@ from leaklab.attacks.spear.proof import agreement, fits, labels_behind, polish, 
 from leaklab.attacks.spear.search import points, search, span_of
 from leaklab.updates import Recovered, View
 
+__all__ = ["batch"]
+
 MOST_RECORDS = 24  # one draw in 2 ** 23 would hit: out of reach of any budget
 
 
@@ -71,7 +73,7 @@ def batch(
         if given is not None and given < 1:
             raise ValueError(f"{name}: {given} given, expected 1 or more")
     seen = dense_gradient(model, view, layer)
-    rank = _rank(seen)
+    rank = int((torch.linalg.svdvals(seen.gradient) > seen.reach).sum())
     neurons, columns = seen.gradient.shape
     readable = 1 <= rank <= min(MOST_RECORDS, neurons - 1, columns - 1)
     if not readable or batch_size not in (None, rank):
@@ -91,13 +93,6 @@ def batch(
         answer = _answer(seen, records, agreement(slopes), False)
         best = max(best, answer, key=lambda given: float(given.score.min()))
     return best
-
-
-def _rank(seen: DenseGradient) -> int:
-    """Singular values above twice what noise of these sizes can reach (its norm is at most about
-    the longest row plus the longest column)."""
-    reach = 2 * (seen.noise.norm(dim=1).max() + seen.noise.norm(dim=0).max())
-    return int((torch.linalg.svdvals(seen.gradient) > reach).sum())
 
 
 def _answer(

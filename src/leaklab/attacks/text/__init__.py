@@ -47,8 +47,7 @@ from leaklab.attacks.text.tokens import moved_rows, token_set
 from leaklab.transformer import NoteModel
 from leaklab.updates import Recovered, View
 
-__all__ = ["CHECKS", "Budget", "ordered_tokens", "read_notes", "sequences", "token_set",
-           "word_fits"]
+__all__ = ["read_notes", "token_set"]
 
 
 def read_notes(model: NoteModel, view: View, *, records: int,

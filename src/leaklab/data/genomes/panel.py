@@ -9,6 +9,8 @@ import numpy as np
 
 from leaklab.data.dataset import TAGS
 
+__all__ = ["Panel"]
+
 
 @dataclass(frozen=True)
 class Panel:

@@ -17,6 +17,8 @@ from leaklab.data.download import fetch
 from leaklab.data.genomes.panel import Panel
 from leaklab.data.registry import FILES
 
+__all__ = ["load"]
+
 FILE = "peddy-0.4.8.tar.gz"
 PEOPLE, SITES = 2504, 23_770
 ANCESTRIES = ("AFR", "AMR", "EAS", "EUR", "SAS")  # in the order of peddy's labels 0 to 4

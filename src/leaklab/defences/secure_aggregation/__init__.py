@@ -58,30 +58,7 @@ from leaklab.defences.secure_aggregation.protocol import (
 from leaklab.defences.secure_aggregation.quantise import Quantiser, RoundAborted, decode, encode
 from leaklab.updates import State, Update
 
-__all__ = [
-    "Advert",
-    "Cohort",
-    "Masked",
-    "Opened",
-    "Quantiser",
-    "Revealed",
-    "RoundAborted",
-    "Seat",
-    "Secrets",
-    "Shares",
-    "advertise",
-    "decode",
-    "draw_secrets",
-    "encode",
-    "mask",
-    "open_sum",
-    "played",
-    "reveal",
-    "seats",
-    "secure_sum",
-    "share",
-    "take_seat", "unmask",
-]
+__all__ = ["secure_sum"]
 
 
 def seats(cohort: Cohort) -> tuple[tuple[Advert, ...], tuple[Shares, ...], tuple[Seat, ...]]:

@@ -17,6 +17,7 @@ def rounds_needed(attempt: Callable) -> None:
         Case((0.5, 0.8), 4, "The level counts: 0.1 to the power 1/4 is 0.56."),
         Case((0.9, 0.95), 36, "A good guess is hard to beat: many rounds."),
         Case((0.05, 0.95), 2, "0.025 itself lies below 0.05; its root does not."),
+        Case((0.25, 0.5), 2, "One round begins at 0.25, at the baseline and not above it."),
     ])
 
 
@@ -29,4 +30,6 @@ def exit_status(attempt: Callable) -> None:
         Case(([None, 0.9], [0.1, 0.1], 0.5), 1, "One leak is enough, whatever is missing."),
         Case(([0.1, None], [0.1, 0.1], 0.0), 0, "As good as the guess; something was measured."),
         Case(([0.2, 0.9, 0.1], [0.2, 0.2, 0.2], 0.5), 1, "The worst decides, and not the mean."),
+        Case(([0.1], [0.9], 0.5), 0, "Far below the guess is no leak: keep the sign."),
+        Case(([0.0, None], [0.1, 0.1], 0.0), 0, "A value of 0 was measured; None was not."),
     ])

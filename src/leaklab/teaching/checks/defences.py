@@ -41,6 +41,7 @@ def proved_epsilon(attempt: Callable) -> None:
         Case((0.4, 0.1, 0.0), log(6.0), "The other way round it is 0.6 against 0.1: same bound."),
         Case((0.5, 0.5, 0.0), 0.0, "A coin proves nothing."),
         Case((0.1, 0.4, 0.2), log(4.0), "(1 - 0.4 - 0.2) / 0.1 is 4, the other way round 1.75."),
+        Case((0.4, 0.1, 0.2), log(4.0), "The delta enters both ways round."),
         Case((0.7, 0.6, 0.0), 0.0, "Worse than a coin: 0, and never below it."),
     ])
 
@@ -82,6 +83,8 @@ def determined(attempt: Callable) -> None:
              "No two come and go together, but two sums cannot tell three updates apart."),
         Case((tensor([[1.0, 0, 0], [0, 1, 1], [1, 1, 1]]),), tensor([True, False, False]),
              "The second and the third always come together, whoever else does."),
+        Case((tensor([[1.0, 0], [1, 0]]),), tensor([True, False]),
+             "Of who never took part no sum says anything."),
     ])
 
 
@@ -107,4 +110,5 @@ def cheapest_that_holds(attempt: Callable) -> None:
              "The second is the most accurate, and leaves more than promised."),
         Case(([inf, 2.0], [0.9, 0.8], 1.0), -1, "Nothing holds: say so with -1."),
         Case(([1.0], [0.5], 1.0), 0, "As much as promised still holds."),
+        Case(([0.1, 0.4], [0.9, 0.8], 0.5), 0, "Of those that hold, accuracy alone decides."),
     ])

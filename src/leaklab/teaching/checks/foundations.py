@@ -18,6 +18,8 @@ def fedprox_gradient(attempt: Callable) -> None:
         Case((gradient, weights, start, 0.0), gradient, "With mu = 0, FedProx is FedAvg."),
         Case((gradient, start, start, 7.0), gradient,
              "Before the first local step nothing has drifted, so nothing is pulled back."),
+        Case((gradient, start, weights, 0.5), tensor([0.0, 0.0]),
+             "A weight that fell below its start is pulled up: keep the sign."),
     ])
 
 
@@ -32,6 +34,8 @@ def weighted_mean(attempt: Callable) -> None:
              "With equal counts this is the plain mean, however large the counts are."),
         Case(([a, b, a], [1, 2, 1]), {"weight": tensor([3.0, 4.0]), "bias": tensor(2.0)},
              "Every hospital enters, not only the first two."),
+        Case(([a, b], [7, 1]), {"weight": tensor([1.5, 2.5]), "bias": tensor(0.5)},
+             "Counts belong to states by their place, and a mean need not be whole."),
     ])
 
 
@@ -56,6 +60,8 @@ def other_hospital(attempt: Callable) -> None:
              "With equal sizes the other lies as far beyond the mean as you lie before it."),
         Case((tensor([2.0]), tensor([2.0]), 7, 1), tensor([2.0]),
              "If the mean is your own model, the other sent the same."),
+        Case((tensor([1.0]), tensor([-1.0]), 100, 400), tensor([1.5]),
+             "500 less -100 makes 600, and they have 400 records: do not round."),
     ])
 
 

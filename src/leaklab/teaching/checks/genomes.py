@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -11,15 +10,6 @@ from torch import tensor
 from leaklab.teaching.checks.cases import Case, run_cases
 
 # --- Lab 15 -----------------------------------------------------------------------------------
-
-
-def as_tensor(attempt: Callable) -> Callable:
-    """``attempt``, with a plain number that it returns as a tensor: as right an answer."""
-    @functools.wraps(attempt)
-    def answered(*arguments: object) -> object:
-        answer = attempt(*arguments)
-        return tensor(answer) if isinstance(answer, float) else answer
-    return answered
 
 
 def snps_needed(attempt: Callable) -> None:
@@ -33,7 +23,7 @@ def snps_needed(attempt: Callable) -> None:
 
 def worth(attempt: Callable) -> None:
     """Check ``attempt(correlation)``, a tensor (m, m)."""
-    run_cases(as_tensor(attempt), [
+    run_cases(attempt, [
         Case((tensor([[1.0, 0.0], [0.0, 1.0]]),), tensor(2.0), "Unlinked SNPs count in full."),
         Case((tensor([[1.0, -1.0], [-1.0, 1.0]]),), tensor(1.0),
              "One SNP twice is worth one, whichever allele is counted."),
@@ -47,7 +37,7 @@ def beacon_evidence(attempt: Callable) -> None:
     f, wrong = tensor([0.5, 0.1]), 0.01
     yes = [math.log((1 - wrong * (1 - p) ** 2) / (1 - (1 - p) ** 4)) for p in (0.5, 0.1)]
     no = [math.log(wrong * (1 - p) ** 2 / (1 - p) ** 4) for p in (0.5, 0.1)]
-    run_cases(as_tensor(attempt), [
+    run_cases(attempt, [
         Case((tensor([True, True]), f, 2, wrong), tensor(sum(yes)),
              "A yes for a rare allele is worth more than one for a common allele."),
         Case((tensor([True, False]), f, 2, wrong), tensor(yes[0] + no[1]),
@@ -102,6 +92,7 @@ def whole_rows(attempt: Callable) -> None:
              "A half is no dosage, and neither are 3 and -1: near 0, 1 or 2, at every SNP."),
         Case((rows[:1], 0.05), tensor([False]), "1.9 is off by more than 0.05."),
         Case((rows[:1] - 0.2, 0.25), tensor([False]), "1.7 is off by 0.3, the mean by less."),
+        Case((tensor([[0.2, 1.2, 1.8]]), 0.25), tensor([True]), "Each entry by itself is near."),
     ])
 
 

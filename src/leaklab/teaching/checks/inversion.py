@@ -18,6 +18,8 @@ def divide_out(attempt: Callable) -> None:
         Case((tensor([[0.2, 0.5], [1.1, 2.1], [-4.0, -8.0]]), tensor([0.1, 0.5, -2.0])),
              tensor([2.0, 4.0]), "Rounding weighs least in the row whose bias gradient is "
              "largest, whatever its sign."),
+        Case((tensor([[0.5, -1.5]]), tensor([2.0])), tensor([0.25, -0.75]),
+             "One neuron is enough, and entries need not be whole."),
     ])
 
 
@@ -45,6 +47,8 @@ def whole_counts(attempt: Callable) -> None:
              "2.4, 2.34 and 1.26 rounded alone make five: the sixth goes to the largest rest."),
         Case((tensor([0.4, 0.3, 0.3]), tensor([0.04, -0.04, 0.0]), 5), tensor([2.0, 2.0, 1.0]),
              "1.8, 1.7 and 1.5: whole parts first, then one each to the two largest rests."),
+        Case((tensor([0.15, 0.6, 0.25]), tensor([0.0, 0.0, 0.0]), 4), tensor([1.0, 2.0, 1.0]),
+             "0.6, 2.4 and 1: the largest rest goes first, not the largest count."),
     ])
 
 
@@ -58,6 +62,8 @@ def cosine_distance(attempt: Callable) -> None:
         Case((along, [-2 * t for t in along]), tensor(2.0), "The other way is 2, however long."),
         Case((along, [tensor([3.0]), tensor([0.0, 0.0])]), tensor(0.4),
              "The dot product is 9, the norms are 5 and 3."),
+        Case(([tensor([3.0], requires_grad=True)], [tensor([-1.0])]),
+             tensor(2.0, requires_grad=True), "A search follows the gradient of this distance."),
     ])
 
 
@@ -72,6 +78,10 @@ def total_variation(attempt: Callable) -> None:
              "Take the mean over pixels, not the sum."),
         Case((tensor([[0.0, -4.0, -4.0], [-3.0, 0.0, 0.0]]),), tensor(4.5),
              "Squares under the root: 5 at the first pixel, 4 at the second."),
+        Case((tensor([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 4.0, 0.0]]),),
+             tensor((6 + 10**0.5) / 4), "0, 3, 3 and the root of 1 + 9: each pixel's own two."),
+        Case((tensor([[0.0, 0.0], [2.0, 0.0]], requires_grad=True),),
+             tensor(2.0, requires_grad=True), "A search follows the gradient of this roughness."),
     ])
 
 
@@ -94,18 +104,20 @@ def independent_numbers(attempt: Callable) -> None:
         Case((4, 2, 100), 1 * (1 + 100 - 1),
              "Each column sums to zero: with two classes one row gives the other."),
         Case((50, 20, 12), 12 * (19 + 12 - 12), "No rank exceeds the number of features."),
+        Case((15, 20, 12), 12 * (19 + 12 - 12), "Records, classes less one, features: the least."),
     ])
 
 
 def leak_shown(attempt: Callable) -> None:
     """Check ``attempt(uplift, identified, gallery)``: two intervals and a number."""
     run_cases(attempt, [
-        Case(((3.0, 9.0), (0.0, 0.1), 200), True, "Uplift lies above 0: enough."),
+        Case(((0.5, 9.0), (0.0, 0.1), 200), True, "Uplift lies above 0: enough."),
         Case(((-5.0, -1.0), (0.3, 0.8), 200), True,
              "The picture is bad, and yet its patient is found far above chance."),
         Case(((-1.0, 4.0), (0.0, 0.2), 200), False,
              "Both intervals hold what needs no update."),
         Case(((-1.0, 0.0), (0.05, 0.3), 10), False, "Of ten, chance finds a tenth."),
+        Case(((0.0, 4.0), (0.25, 0.5), 4), False, "To touch what needs no update is not enough."),
     ])
 
 
@@ -158,6 +170,8 @@ def neighbours(attempt: Callable) -> None:
              "The upper bin is empty, so the lower row is its record times its slope."),
         Case((tensor([[0.5, 1.0], [0.5, 1.0]]), tensor([0.5, 0.5])), tensor([[1.0, 2.0]]),
              "Both neurons see the same record: it lies above both thresholds."),
+        Case((tensor([[2.5, -2.0], [1.0, 2.0]]), tensor([1.0, -1.0])),
+             tensor([[0.75, -2.0], [-1.0, -2.0]]), "Entries may be below zero, and not whole."),
     ])
 
 
@@ -189,6 +203,8 @@ def rest_of(attempt: Callable) -> None:
         Case(((10 * a + 30 * b + 60 * c) / 100, 100, [(a, 10), (b, 30)]), c,
              "Two of three collude, and hold the third. Weigh each part by its records."),
         Case((a, 7, []), a, "With no part known, the global model is all there is."),
+        Case((tensor([1.0]), 4, [(tensor([0.5]), 1)]), tensor([3.5 / 3]),
+             "4 less 0.5, over the three records that are left: do not round."),
     ])
 
 
@@ -219,4 +235,5 @@ def reconstruction_bound(attempt: Callable) -> None:
         Case((2, 1.0), 0.841344746, "Of two, chance is a half with quantile 0; add 1 / noise."),
         Case((200, 1e12), 0.005, "Noise without limit leaves chance, one in 200."),
         Case((40, 0.5), 0.515967793, "The quantile of 1 / 40 is -1.96; add 2."),
+        Case((2, 2.0), 0.691462461, "Twice the noise, half the signal: Phi(0 + 0.5)."),
     ])

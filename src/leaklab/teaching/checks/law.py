@@ -27,6 +27,7 @@ def finding(attempt: Callable) -> None:
         Case((0.10, 0.30, 0.10, 0.05), 1, "An interval that touches the baseline is not above it."),
         Case((0.0, 0.12, 0.10, 0.05), 0, "At most 0.02 above the baseline, and 0.05 is tolerated."),
         Case((0.0, 0.16, 0.10, 0.05), 1, "Up to 0.06 above the baseline is left possible."),
+        Case((0.0, 0.5, 0.25, 0.25), 0, "As much as is tolerated is not further."),
         Case((0.11, 0.12, 0.10, 0.05), 2, "Above is above, however little: it was seen."),
         Case((0.0, 0.04, 0.0, 0.01), 1, "No hit, but too few trials to exclude 0.01."),
     ])

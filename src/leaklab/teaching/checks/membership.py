@@ -43,7 +43,7 @@ def above_strangers(attempt: Callable) -> None:
         Case((tensor(-1.0), outside), tensor(-3.0),
              "Less sure than models that never saw it: no sign of a member."),
         Case((tensor(2.0), tensor([0.0, 4.0, 2.0, 2.0])), tensor(0.0), "At the mean it is 0."),
-        Case((tensor(9.0), tensor([3.0, 7.0])), tensor(2.0), "Divide the deviation by n."),
+        Case((tensor(8.0), tensor([3.0, 7.0])), tensor(1.5), "Divide the deviation by n."),
     ])
 
 
@@ -57,6 +57,7 @@ def rounds_together(attempt: Callable) -> None:
              "(3 * 2 + 4 * 1) / 5: weigh by the lengths, divide by the root of their squares."),
         Case(([2.0], [0.5]), 2.0, "One round by itself is its own score, whatever its length."),
         Case(([2.0, -9.0], [1.0, 0.0]), 2.0, "A round in which the record is silent says nothing."),
+        Case(([1.0, 1.0], [3.0, 3.0]), 2**0.5, "Two like rounds say more than one: root of two."),
     ])
 
 
@@ -95,6 +96,8 @@ def most_fitting(attempt: Callable) -> None:
              "Try all values: the third points the very same way."),
         Case((tensor([[1.0, 1.0], [-1.0, -0.1]]), tensor([-1.0, -1.0])), 1,
              "Against the update is no fit: do not take the size of the cosine."),
+        Case((tensor([[0.0, 1.0], [3.0, 4.0]]), tensor([3.0, 4.0])), 1,
+             "Divide by the Euclidean length, the root of the sum of squares."),
     ])
 
 

@@ -1,130 +1,13 @@
 """Solutions of the exercises; each lab shows its own, folded, below the exercise.
 
-A solution is read from here when the labs are generated, so it is the very code that the tests
-run through the checks.
+A solution is read from this folder when the labs are generated, so it is the very code that the
+tests run through the checks. The functions of every module here are names of this package.
 """
 
-from leaklab.teaching.solutions.audit import exit_status, rounds_needed
-from leaklab.teaching.solutions.defences import (
-    cheapest_that_holds,
-    determined,
-    fraction_bits,
-    masked_word,
-    most_accused,
-    own_noise,
-    patient_gradient,
-    proved_epsilon,
-)
-from leaklab.teaching.solutions.foundations import (
-    bytes_per_round,
-    class_share,
-    fedprox_gradient,
-    mean_gradient,
-    other_hospital,
-    weighted_mean,
-)
-from leaklab.teaching.solutions.genomes import (
-    beacon_evidence,
-    carriers_right,
-    guess_right,
-    kinship_of,
-    luck,
-    snps_needed,
-    switch_chance,
-    whole_rows,
-    worth,
-)
-from leaklab.teaching.solutions.inversion import (
-    agreement,
-    alarm_bound,
-    bins_needed,
-    cosine_distance,
-    divide_out,
-    independent_numbers,
-    kalman_update,
-    leak_shown,
-    moved_tokens,
-    neighbours,
-    outside_span,
-    owner_chance,
-    reconstruction_bound,
-    rest_of,
-    total_variation,
-    uplift,
-    whole_counts,
-    words_in_order,
-)
-from leaklab.teaching.solutions.law import (
-    excluded_rate,
-    finding,
-    told,
-)
-from leaklab.teaching.solutions.membership import (
-    above_strangers,
-    against_others,
-    best_area,
-    break_even,
-    certainty,
-    even_out,
-    most_fitting,
-    named_members,
-    rounds_together,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "above_strangers",
-    "against_others",
-    "agreement",
-    "alarm_bound",
-    "beacon_evidence",
-    "best_area",
-    "bins_needed",
-    "break_even",
-    "bytes_per_round",
-    "carriers_right",
-    "certainty",
-    "cheapest_that_holds",
-    "class_share",
-    "cosine_distance",
-    "determined",
-    "divide_out",
-    "even_out",
-    "excluded_rate",
-    "exit_status",
-    "fedprox_gradient",
-    "finding",
-    "fraction_bits",
-    "guess_right",
-    "independent_numbers",
-    "kalman_update",
-    "kinship_of",
-    "leak_shown",
-    "luck",
-    "masked_word",
-    "mean_gradient",
-    "most_accused",
-    "most_fitting",
-    "moved_tokens",
-    "named_members",
-    "neighbours",
-    "other_hospital",
-    "outside_span",
-    "own_noise",
-    "owner_chance",
-    "patient_gradient",
-    "proved_epsilon",
-    "reconstruction_bound",
-    "rest_of",
-    "rounds_needed",
-    "rounds_together",
-    "snps_needed",
-    "switch_chance",
-    "told",
-    "total_variation",
-    "uplift",
-    "weighted_mean",
-    "whole_counts",
-    "whole_rows",
-    "words_in_order",
-    "worth",
-]
+for _found in pkgutil.iter_modules(__path__, f"{__name__}."):
+    globals().update({
+        name: solution for name, solution in vars(importlib.import_module(_found.name)).items()
+        if getattr(solution, "__module__", None) == _found.name})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import torch
 
 
@@ -14,21 +13,21 @@ def patient_gradient(gradients, C):
 
 
 def most_accused(fpr, noise_multiplier, releases):
-    """The highest true-positive rate that any test reaches at a false-positive rate."""
+    """The highest true positive rate that any test reaches at a false positive rate."""
     from scipy.stats import norm
 
-    return float(norm.cdf(norm.ppf(fpr) + math.sqrt(releases) / noise_multiplier))
+    return float(norm.cdf(norm.ppf(fpr) + releases**0.5 / noise_multiplier))
 
 
 def proved_epsilon(alarms, misses, delta):
     """The least epsilon that explains both error rates."""
     ratios = ((1 - misses - delta) / alarms, (1 - alarms - delta) / misses)
-    return max(0.0, *(math.log(ratio) for ratio in ratios if ratio > 0))
+    return max(0.0, *(np.log(ratio) for ratio in ratios if ratio > 0))
 
 
 def own_noise(mu, releases, hospitals, colluding):
     """Noise multiplier of one hospital's share, so that the sum is mu-GDP without the colluding."""
-    return math.sqrt(releases / (hospitals - colluding)) / mu
+    return (releases / (hospitals - colluding)) ** 0.5 / mu
 
 
 def cheapest_that_holds(exposures, accuracies, promise):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 
@@ -41,8 +39,10 @@ def against_others(scores, hospital):
 
 def best_area(noise_multiplier, releases):
     """The largest AUC that any attack on so many releases of the Gaussian mechanism reaches."""
-    mu = math.sqrt(releases) / noise_multiplier
-    return (1 + math.erf(mu / 2)) / 2  # Phi(mu / sqrt(2))
+    from math import erf
+
+    mu = releases**0.5 / noise_multiplier
+    return (1 + erf(mu / 2)) / 2  # Phi(mu / sqrt(2))
 
 
 def most_fitting(gradients, update):
