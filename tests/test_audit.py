@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -14,9 +15,10 @@ from leaklab.assess.audit import Batch, Effort, Federation, audit, findings
 from leaklab.assess.audit import subject as subjects
 from leaklab.assess.audit.findings import as_text, by_chance, gaps, overview
 from leaklab.assess.audit.inputs import kind_of, split
-from leaklab.assess.audit.running import interval_of
+from leaklab.assess.audit.running import Result, interval_of
 from leaklab.assess.audit.trying import share_read
 from leaklab.metrics import proportion_interval
+from leaklab.metrics.reconstruction import identified, match
 from leaklab.models import mlp, small_cnn
 from leaklab.runtime import generator
 from leaklab.transformer import note_model
@@ -92,6 +94,29 @@ def test_the_overview_names_the_best_result_of_each_observer(table_audit):
     assert rows["the model released"][0] == "not measured"
 
 
+def test_the_overview_keeps_what_is_not_sure_apart():
+    def row(metric, value, low):
+        return Result("a", "", metric, "", "", "", "update", ("server",), 1, 1, "measured",
+                      value=value, interval=(low, 1.0), baseline=0.5, trials=4)
+
+    rows = (row("records read", 0.9, 0.6), row("labels read", 1.0, 0.4),
+            row("records read", 0.7, 0.1), row("membership AUC", 0.5, 0.3))
+    found = SimpleNamespace(results=rows, federation=ALONE)
+    assert overview(found)[0][2] == (
+        "records read 0.90 (guess 0.50); perhaps labels read 1.00 (guess 0.50)",)
+
+
+@pytest.mark.parametrize(("baseline", "rounds"), [(0.5, 6), (0.79, 16)])
+def test_rounds_that_would_show_a_perfect_reading_are_counted(baseline, rounds):
+    low, high = proportion_interval(4, 4)
+    perfect = Result("a", "", "labels read", "", "", "", "update", ("server",), 1, 1, "measured",
+                     value=1.0, interval=(low, high), baseline=baseline, trials=4)
+    said, = findings(SimpleNamespace(results=(perfect,), federation=ALONE))
+    assert f"and {rounds} such rounds would show it" in said
+    assert proportion_interval(rounds, rounds)[0] > baseline
+    assert proportion_interval(rounds - 1, rounds - 1)[0] <= baseline
+
+
 def test_each_gap_is_named_once_with_where_it_is(table_audit):
     said = [text for text in gaps(table_audit) if "SPEAR" in text and "up to 8" in text]
     assert said == ["First dense layer, whole batch (SPEAR), on update at batch 16, sum at batch "
@@ -115,7 +140,7 @@ def test_labels_of_a_model_with_one_output_are_read(flat):
     class Risk(nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = mlp(generator(0), num_features=12, width=16)
+            self.net = mlp(generator(0), num_features=12, width=48)
             self.risk = nn.Linear(2, 1)
 
         def forward(self, inputs):
@@ -124,10 +149,12 @@ def test_labels_of_a_model_with_one_output_are_read(flat):
     def loss(outputs, targets):
         return binary_cross_entropy_with_logits(outputs.flatten(), targets.float())
 
-    federation = Federation(2, (1, 8))
+    federation = Federation(2, (1, 2, 8))
     found = audit(Risk(), loss, records(12, n=60), federation=federation, effort=QUICK)
     assert of(found, "labels").value == 1.0
     assert of(found, "labels", size=8).value > 0.9
+    spear = of(found, "SPEAR", size=2)  # whose proof asks for (batch, classes)
+    assert (spear.status, spear.reason) == ("measured", None)
     squared = audit(Risk(), lambda z, y: (z.flatten() - y).square().mean(), records(12, n=60),
                     federation=federation, effort=QUICK)
     assert "not binary cross-entropy" in of(squared, "labels").reason
@@ -214,7 +241,7 @@ def test_a_transformer_of_torch_itself_is_audited():
     found = audit(Reader(), batch=Batch(tokens, torch.arange(24) % 2), federation=ALONE,
                   effort=QUICK)
     assert of(found, "tokens").value == 1.0 and of(found, "labels").value == 1.0
-    assert any("dropout" in text for text in found.warnings)
+    assert any(text.startswith("Dropout is on (3 layers)") for text in found.warnings)
 
 
 def foreign(name: str):
@@ -337,6 +364,12 @@ def test_a_layer_without_gradient_is_named():
     (nn.Linear(6, 2), lambda out, y: torch.tensor(1.0), records(6), "does not depend"),
     (nn.Linear(6, 2), cross_entropy, records(6, classes=4), "loss: fails"),
     (nn.Linear(6, 2), cross_entropy, None, "batch: none given"),
+    (nn.Linear(6, 2), cross_entropy, Batch(torch.rand(24, 6), torch.arange(24) // 20 * 2),
+     "Target 2 is out of bounds"),  # a label out of range that is late and rare
+    (nn.Linear(6, 2), cross_entropy, Batch(torch.rand(24, 6), -(torch.arange(24) // 23)),
+     "loss: fails"),
+    (nn.Linear(6, 2), cross_entropy, Batch(torch.ones(24, 6, dtype=torch.long), torch.ones(24)),
+     "taken for tokens"),
 ])
 def test_what_cannot_be_audited_is_named(model, loss, batch, said):
     with pytest.raises(ValueError, match=said):
@@ -357,6 +390,70 @@ def test_too_few_records_and_no_time_are_not_run():
     late = audit(nn.Linear(6, 2), batch=records(6), federation=ALONE,
                  effort=Effort(trials=1, seconds=1e-9))
     assert {r.status for r in late.results} == {"not run"}
+
+
+def test_after_the_time_is_up_no_hospital_trains():
+    trained = []
+
+    def loss(outputs, targets):
+        trained.append(outputs)
+        return cross_entropy(outputs, targets)
+
+    late = audit(nn.Linear(6, 2), loss, records(6), federation=ALONE,
+                 effort=Effort(trials=3, seconds=1e-9))
+    assert len(trained) == 1 and "seconds were over" in late.results[0].reason  # the probe
+
+
+def test_a_model_that_breaks_in_a_round_alone_is_a_result():
+    class Sulking(nn.Linear):
+        def forward(self, inputs):
+            if self.training:
+                raise KeyError("stage")
+            return super().forward(inputs)
+
+    found = audit(Sulking(6, 2), batch=records(6), federation=ALONE, effort=QUICK)
+    assert {r.status for r in found.results} == {"does not apply"}
+    assert "stage" in found.results[0].reason
+
+
+def test_a_loss_that_warns_is_passed_on():
+    found = audit(nn.Linear(6, 1), nn.MSELoss(), Batch(torch.rand(24, 6), torch.rand(24)),
+                  federation=ALONE, effort=QUICK)
+    assert any("warned: Using a target size" in text for text in found.warnings)
+
+
+def test_rounds_that_use_victims_over_and_over_are_named(table_audit):
+    said = [text for text in table_audit.warnings if "more records than the 40 victims" in text]
+    assert len(said) == 1 and said[0].startswith("At batch 16 ")  # 6 rounds of 2, and of 32, of 40
+
+
+def test_a_guess_may_meet_any_record_of_its_batch():
+    found = audit(mlp(generator(0), num_features=12, width=8), batch=records(12, n=40),
+                  federation=Federation(2, (1, 2)), effort=QUICK)
+    assert [of(found, "gradient matching", size=size).baseline for size in (1, 2)] == [
+        1 / 20, 2 / 20]  # 20 victims; chance draws are matched to their best record first
+    draw, hits = torch.Generator().manual_seed(0), []
+    for _ in range(400):
+        gallery, guess = (torch.rand(n, 3, generator=draw) for n in (20, 2))
+        guess = guess[match(guess, gallery[:2])]
+        hits.append(float(identified(guess, gallery[:2], gallery, distance="mse").mean()))
+    assert 1.3 / 20 < sum(hits) / 400 <= 2 / 20
+
+
+def test_an_interruption_of_a_search_ends_the_audit():
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(outputs)
+        if len(calls) == 12:  # the third evaluation of the first search
+            signal.raise_signal(signal.SIGINT)
+        return cross_entropy(outputs, targets)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        audit(mlp(generator(0), num_features=6), loss, records(6), federation=ALONE,
+              effort=Effort(trials=2, evaluations=30))
+    assert signal.getsignal(signal.SIGINT) is before and len(calls) < 20
 
 
 def test_a_model_on_several_devices_is_named():
@@ -382,6 +479,7 @@ def test_the_kind_is_seen(inputs, kind):
 
 @pytest.mark.parametrize(("make", "said"), [
     (lambda: Federation(1), "hospitals: 1"), (lambda: Federation(2, ()), "batch_sizes"),
+    (lambda: Federation(2, (4, 1, 4)), "expected each size once"),
     (lambda: Effort(trials=0), "trials: 0"), (lambda: Effort(seconds=0), "seconds"),
     (lambda: Batch(torch.rand(4), torch.ones(4)), r"inputs: shape \(4,\)"),
     (lambda: Batch(torch.rand(4, 2), torch.ones(3)), "targets: shape"),

@@ -35,6 +35,45 @@ def broken():
 
 def narrow():
     return nn.Linear(5, 2)
+
+def asks(width):
+    return nn.Linear(6, width)
+
+def fails():
+    raise KeyError("weights")
+
+def leaves():
+    raise SystemExit(1)
+
+def a_class():
+    return nn.Linear
+
+def class_of_loss():
+    return nn.Linear(6, 2), nn.CrossEntropyLoss
+
+class Talker(nn.Linear):
+    def forward(self, x):
+        print("let me tell you")
+        return super().forward(x)
+
+def talks():
+    return Talker(6, 2)
+
+class Odd(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 2)
+
+    def named_modules(self, *args, **more):
+        raise ZeroDivisionError("nobody foresaw this")
+
+def odd():
+    return Odd()
+
+def stops():
+    raise KeyboardInterrupt
+
+def batch_norm():
+    return nn.Sequential(nn.Linear(6, 2), nn.BatchNorm1d(2))
 """
 QUICK = ("--batch-sizes", "1", "--hospitals", "2", "--trials", "2", "--evaluations", "3")
 
@@ -74,11 +113,33 @@ def test_without_an_appetite_a_leak_is_no_failure(place):
     ("broken", (), "returned str"), ("absent", (), "no function 'absent'"),
     ("narrow", (), "fails on inputs of shape"), ("make", ("--hospitals", "1"), "hospitals: 1"),
     ("make", ("--json", "/nowhere/at/all.json"), "no folder"),
+    ("make", ("--html", "."), "a file cannot be written there"),
+    ("asks", (), "asks() raised TypeError: asks() missing 1 required positional argument"),
+    ("fails", (), "fails() raised KeyError: 'weights' (mine.py, line 18)"),
+    ("leaves", (), "leaves() raised SystemExit"), ("a_class", (), "the class Linear given"),
+    ("class_of_loss", (), "such as CrossEntropyLoss()"),
+    ("make", ("--device", "gpu"), "device: 'gpu' given"),
+    ("make", ("--seed", "-1"), "seed: -1"), ("odd", (), "broke off (ZeroDivisionError"),
     ("make", ("--kind", "image"), "")])
 def test_what_cannot_run_ends_with_2_and_a_reason_or_is_a_result(place, capsys, function, more,
                                                                  said):
     status = run(place, function, *more)
     assert (status, said in capsys.readouterr().err) == ((2, True) if said else (0, True))
+
+
+def test_what_a_model_prints_is_no_part_of_the_report(place, capsys):
+    assert run(place, "talks") == 0
+    said = capsys.readouterr()
+    assert "let me tell you" in said.err and "let me tell you" not in said.out
+
+
+def test_after_an_interruption_there_is_no_report(place, capsys):
+    assert run(place, "stops", "--json", str(place / "r.json")) == 130
+    assert "interrupted" in capsys.readouterr().err and not (place / "r.json").exists()
+
+
+def test_an_audit_that_measured_nothing_is_no_success(place):
+    assert run(place, "batch_norm") == 3  # BatchNorm in train mode refuses one record
 
 
 def test_help_reads_well(capsys):
@@ -173,6 +234,15 @@ def test_the_appetite_decides(tolerated, more, status):
     assert judge(made(), Appetite(tolerated, **more)).status == status
 
 
+def test_within_the_appetite_says_how_much_was_not_measured():
+    lacking = result(status="not run", reason="no time", value=None, interval=None, baseline=None)
+    other = replace(lacking, metric="labels read")
+    found = judge(made(result(), lacking, other), Appetite({"records matched": 0.9}))
+    assert found.status == 0 and found.lines[1] == (
+        "not measured: 1 of 2 results that it asks about")
+    assert len(judge(made(), Appetite({"records matched": 0.9})).lines) == 1
+
+
 def test_what_was_not_measured_is_not_within_the_appetite():
     lacking = result(status="not run", reason="no time", value=None, interval=None, baseline=None)
     assert judge(made(lacking), Appetite({"records matched": 1.0})).status == 3
@@ -208,7 +278,7 @@ def test_records_are_read_as_they_are(place):
     ({"inputs": np.ones((4, 2)), "targets": np.ones(4), "names": np.ones(4)}, "at most"),
     ({"inputs": np.ones((4, 2, 2), np.uint8), "targets": np.ones(4)}, "inputs of uint8"),
     ({"inputs": np.ones((4, 2)), "targets": np.array(["a"] * 4)}, "targets of"),
-    ({"inputs": np.ones((4, 2)), "targets": np.array([None] * 4)}, "without pickles"),
+    ({"inputs": np.ones((4, 2)), "targets": np.array([None] * 4)}, "not objects"),
     ({"inputs": np.ones((4, 2)), "targets": np.ones(3)}, "expected 4 entries")])
 def test_other_records_are_refused(tmp_path, arrays, said):
     np.savez(tmp_path / "x.npz", **arrays)
@@ -223,6 +293,12 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
         load_data(tmp_path / "x.npz")
 
 
+def test_a_single_array_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 2)))
+    with pytest.raises(ValueError, match="one array, without a name"):
+        load_data(tmp_path / "x.npy")
+
+
 def test_a_file_may_import_its_neighbours_and_the_seed_fixes_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "neighbour_of_a_model.py").write_text("WIDTH = 7\n")
@@ -234,6 +310,25 @@ def test_a_file_may_import_its_neighbours_and_the_seed_fixes_the_weights(tmp_pat
     first, again, other = (load_model(place, seed)[0].weight for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_file_of_a_package_may_import_relatively(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    inner = tmp_path / "my models" / "package_of_a_model" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner.parent, inner):
+        (folder / "__init__.py").touch()
+    (inner.parent / "parts.py").write_text("WIDTH = 5\n")
+    (inner / "own.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "from typing import ClassVar\nfrom torch import nn\nfrom ..parts import WIDTH\n\n"
+        "@dataclass\nclass Shape:\n    width: int = WIDTH\n    kind: ClassVar[str] = 'dense'\n\n"
+        "def make():\n    return nn.Linear(Shape().width, 2)\n")
+    assert load_model(f"{inner / 'own.py'}:make")[0].in_features == 5
+    (inner / "__init__.py").unlink()
+    (inner / "lone.py").write_text((inner / "own.py").read_text())
+    with pytest.raises(ValueError, match=r"relative import.*line 5.*__init__"):
+        load_model(f"{inner / 'lone.py'}:make")
 
 
 @pytest.mark.parametrize("place", ["model", "model.py", "model.txt:make", "absent.py:make"])

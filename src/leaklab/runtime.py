@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -74,3 +76,27 @@ def progress(steps: Iterable[T], label: str, total: int | None = None) -> Iterab
     """Iterate over ``steps`` behind a bar that clears itself; silent if ``LEAKLAB_PROGRESS=0``."""
     silent = os.environ.get("LEAKLAB_PROGRESS", "1") == "0"
     return tqdm(steps, desc=label, total=total, leave=False, disable=silent)
+
+
+@contextmanager
+def interrupts_passed_on() -> Iterator[None]:
+    """Inside, Ctrl-C ends a search as ever, and is raised again at the end: for whoever
+    runs many and would take one cut short for a result."""
+    usual = signal.default_int_handler
+    if (threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not usual):
+        yield
+        return
+    pressed = []
+
+    def note(*event) -> None:
+        pressed.append(event)
+        usual(*event)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed:
+        raise KeyboardInterrupt

@@ -2,7 +2,7 @@
 
 The file is JSON, for example::
 
-    {"tolerated": {"records read": 0.0, "records matched": 0.05, "labels read": 0.5},
+    {"tolerated": {"records read": 0.0, "records matched": 0.05, "labels read": 0.2},
      "judge": "value"}
 
 ``tolerated``: for each metric, the largest excess of the value above the blind guess. ``judge``:
@@ -96,7 +96,10 @@ def judge(audit: Audit, appetite: Appetite) -> Verdict:
         return Verdict(UNMEASURED, tuple(f"{metric}: tolerated up to "
                                          f"{appetite.tolerated[metric]:g}, and not measured"
                                          for metric in lacking))
-    return Verdict(WITHIN, ("within the appetite, for the attacks that were run",))
+    asked = [r for r in seen if r.metric in appetite.tolerated]
+    return Verdict(WITHIN, ("within the appetite, for the attacks that were run", *(
+        [f"not measured: {len(asked) - len(done)} of {len(asked)} results that it asks about"]
+        if len(done) < len(asked) else [])))
 
 
 def _excess(result: Result, by: str) -> float:

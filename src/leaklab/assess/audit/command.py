@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import leaklab
-from leaklab.assess.audit.appetite import UNUSABLE, WITHIN, judge, read_appetite
+from leaklab.assess.audit.appetite import UNMEASURED, UNUSABLE, WITHIN, judge, read_appetite
 from leaklab.assess.audit.document import to_json
 from leaklab.assess.audit.files import load_data, load_model
 from leaklab.assess.audit.findings import as_text
 from leaklab.assess.audit.inputs import KINDS, Effort, Federation
-from leaklab.assess.audit.running import audit
+from leaklab.assess.audit.running import MEASURED, audit
 from leaklab.updates import LocalTraining
 
 __all__ = ["main"]
@@ -33,7 +37,8 @@ exit status:
   0  done, and within the appetite if one was given
   1  the appetite is exceeded
   2  the audit could not be run: the message names what is wrong
-  3  a metric of the appetite was not measured"""
+  3  a metric of the appetite was not measured, or nothing was"""
+INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,8 +68,8 @@ def parser() -> argparse.ArgumentParser:
                        help="of BatchNorm and dropout (default: %(default)s)")
     how = add.add_argument_group("effort")
     how.add_argument("--trials", type=int, default=3,
-                     help="rounds for each batch size; 10 give useful intervals "
-                          "(default: %(default)s)")
+                     help="rounds for each batch size; 10 give useful intervals, and more where a "
+                          "guess is right already (default: %(default)s)")
     how.add_argument("--evaluations", type=int, default=150,
                      help="of the loss, for each search (default: %(default)s)")
     how.add_argument("--seconds", type=float, help="for the whole audit (default: no limit)")
@@ -77,39 +82,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command ``leaklab`` and return its exit status.
 
     ``arguments`` are those of the command line by default. 0: done, within the appetite if one was
-    given; 1: it is exceeded; 2: the audit could not be run, and standard error says why; 3: a
-    metric of the appetite was not measured.
+    given; 1: it is exceeded; 2: the audit could not be run, and standard error says why, with a
+    traceback where nobody foresaw it; 3: a metric of the appetite was not measured, or nothing was;
+    130: interrupted.
     """
     given = parser().parse_args(arguments)
     try:
         return _audit(given)
     except (ValueError, OSError, ImportError) as error:
         print(f"leaklab audit: {error}", file=sys.stderr)
-        return UNUSABLE
+    except KeyboardInterrupt:
+        print("leaklab audit: interrupted, no report written", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        print(f"leaklab audit: broke off ({type(error).__name__}: {error})", file=sys.stderr)
+    return UNUSABLE
 
 
 def _audit(given: argparse.Namespace) -> int:
     appetite = read_appetite(given.appetite) if given.appetite else None
     for path in filter(None, (given.html, given.json)):
-        if not path.absolute().parent.is_dir():
-            raise ValueError(f"{path}: no folder {str(path.parent)!r} to write it into")
-    write_html = _html() if given.html else None
+        _require_writable(path)
+    to_html = _html() if given.html else None
     federation = Federation(given.hospitals, tuple(given.batch_sizes), LocalTraining(
         given.learning_rate, local_steps=given.local_steps, mode=given.mode))
     effort = Effort(given.trials, given.evaluations, seconds=given.seconds)
     batch = load_data(given.data)
-    model, loss = load_model(given.model, given.seed)
-    found = audit(model.to(torch.device(given.device)) if given.device else model, loss, batch,
-                  federation=federation, effort=effort, kind=given.kind, seed=given.seed)
+    with redirect_stdout(sys.stderr):  # what the model prints is no part of the report
+        model, loss = load_model(given.model, given.seed)
+        found = audit(_moved(model, given.device), loss, batch, federation=federation,
+                      effort=effort, kind=given.kind, seed=given.seed)
     verdict = judge(found, appetite) if appetite else None
+    reports = [(given.json, to_json), (given.html, to_html)]
+    written = [(path, report(found, verdict)) for path, report in reports if path]
     print(as_text(found))
-    if given.json:
-        given.json.write_text(to_json(found, verdict), encoding="utf-8")
-    if write_html:
-        given.html.write_text(write_html(found, verdict), encoding="utf-8")
+    for path, text in written:
+        path.write_text(text, encoding="utf-8")
     for line in verdict.lines if verdict else ():
         print(f"appetite: {line}")
-    return verdict.status if verdict else WITHIN
+    if verdict:
+        return verdict.status
+    return WITHIN if any(r.status == MEASURED for r in found.results) else UNMEASURED
+
+
+def _require_writable(path: Path) -> None:
+    """Before an audit that may take long."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"{path}: no folder {str(path.parent)!r} to write it into")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise ValueError(f"{path}: a file cannot be written there")
+
+
+def _moved(model: nn.Module, device: str | None) -> nn.Module:
+    if device is None:
+        return model
+    try:
+        return model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {device!r} given, expected one that torch can use here "
+                         f"({reason})") from error
 
 
 def _html():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import groupby
+from math import floor, log
 from textwrap import fill
 
 from leaklab.assess.audit.running import MEASURED, SEEN_BY, Audit, Result
+from leaklab.assess.audit.subject import counted
 
 SAID = {"records read": "records read to within 2 % in every entry",
         "records matched": "guesses matched to their own record",
@@ -15,13 +17,15 @@ SAID = {"records read": "records read to within 2 % in every entry",
 ARTEFACT = {"update": "one hospital's update", "sum": "the sum of all hospitals",
             "difference": "the others' part of the new model",
             "released model": "the model released"}
+READ_AS = ("In brackets: what a guess without the artefact reaches. Perhaps: more than that, in "
+           "too few rounds to be sure.")
 
 
 def overview(audit: Audit) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """A row for each observer: who, what it holds, and what came out at each batch size.
 
-    Of each metric the largest result above the blind guess is named; where there is none, what
-    lies above it in too few rounds to be sure.
+    Of each metric the largest result above the blind guess is named; after "perhaps" those metrics
+    that lie above it in too few rounds to be sure.
     """
     return tuple((who(SEEN_BY[artefact]), what,
                   tuple(_cell([r for r in audit.results if r.status == MEASURED
@@ -61,12 +65,12 @@ def by_chance(audit: Audit) -> str:
 def as_text(audit: Audit) -> str:
     """All of it for a terminal: the overview, findings, gaps and warnings."""
     rows = overview(audit)
-    lines = ["What an observer could read out of one round"]
+    lines = ["What an observer could read out of one round", fill(READ_AS, 96)]
     for observer, what, cells in rows:
         lines += ["", f"{observer}: {what}"]
-        lines += [f"  batch {size:<5} {cell}" for size, cell in
-                  zip(audit.federation.batch_sizes, cells, strict=True)]
-    for title, texts in (("Findings", (*findings(audit), by_chance(audit))),
+        lines += [fill(cell, 96, initial_indent=f"  batch {size:<5} ", subsequent_indent=" " * 14)
+                  for size, cell in zip(audit.federation.batch_sizes, cells, strict=True)]
+    for title, texts in (("Findings, leaks first", (*findings(audit), by_chance(audit))),
                          ("Not measured, which is no safety", gaps(audit)),
                          ("Before you read the figures", audit.warnings)):
         lines += ["", title, *(fill(text, 96, initial_indent="- ", subsequent_indent="  ")
@@ -94,14 +98,13 @@ def _rank(rows: tuple[Result, ...]) -> int:
 def _cell(rows: list[Result]) -> str:
     if not rows:
         return "not measured"
-    leaks = [r for r in rows if r.above]
-    named = {r.metric: r for r in sorted(leaks or rows, key=lambda r: r.value)
-             if r.value > r.baseline}
-    if not named:
-        return "nothing above a guess"
-    said = ", ".join(f"{metric} {r.value:.2f} (guess {r.baseline:.2f})"
-                     for metric, r in named.items())
-    return said if leaks else f"perhaps {said}"
+    above = sorted((r for r in rows if r.value > r.baseline), key=lambda r: r.value)
+    sure = {r.metric: r for r in above if r.above}
+    unsure = {r.metric: r for r in above if r.metric not in sure}
+    said = [", ".join(f"{metric} {r.value:.2f} (guess {r.baseline:.2f})"
+                      for metric, r in named.items()) for named in (sure, unsure)]
+    parts = [said[0]] * bool(sure) + [f"perhaps {said[1]}"] * bool(unsure)
+    return "; ".join(parts) or "nothing above a guess"
 
 
 def _sentence(rows: tuple[Result, ...]) -> str:
@@ -126,7 +129,16 @@ def _figures(result: Result) -> str:
     low, high = result.interval
     behind = "" if result.records == result.batch_size else f" ({result.records} records in all)"
     return (f"batch {result.batch_size}{behind}: {result.value:.2f} ({low:.2f} to {high:.2f}, "
-            f"{result.trials} rounds), without it {result.baseline:.2f}")
+            f"{counted(result.trials, 'round')}), without it {result.baseline:.2f}"
+            f"{_rounds_to_show(result)}")
+
+
+def _rounds_to_show(result: Result) -> str:
+    """How many rounds in which all is read have an interval above the blind guess: n of n successes
+    have the exact interval from 0.025 ** (1 / n)."""
+    if result.value < 1 or result.above or not 0 < result.baseline < 1:
+        return ""
+    return f", and {floor(log(0.025) / log(result.baseline)) + 1} such rounds would show it"
 
 
 def _where(rows: list[Result], audit: Audit) -> str:

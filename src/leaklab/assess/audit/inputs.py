@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +22,7 @@ class Federation:
     hospitals
         How many take part in a round; two or more.
     batch_sizes
-        Records that each of them trains on in the rounds tried, smallest first in the report.
+        Records that each of them trains on in the rounds tried, each size once.
     training
         How they train; plain SGD, since the attacks on updates read that alone.
 
@@ -39,6 +39,8 @@ class Federation:
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             raise ValueError(f"batch_sizes: {self.batch_sizes} given, expected one or more numbers "
                              "of 1 or more")
+        if len(set(self.batch_sizes)) < len(self.batch_sizes):  # the same rounds, counted twice
+            raise ValueError(f"batch_sizes: {self.batch_sizes} given, expected each size once")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Effort:
     """How hard the audit tries.
 
     trials
-        Rounds with records of their own, for each batch size. Ten or more give intervals of use.
+        Rounds for each batch size, each with a draw of records. Ten or more give intervals of use.
     evaluations
         Of the loss and its gradient, for each search.
     draws
@@ -128,6 +130,16 @@ def split(batch: Batch, seed: int) -> tuple[Batch, Batch]:
     private = torch.isin(groups, people[torch.from_numpy(order[: len(people) // 2])])
     rows = torch.from_numpy(np.random.default_rng((seed, 1)).permutation(len(batch)))
     return batch.take(rows[private[rows]]), batch.take(rows[~private[rows]])
+
+
+def overdrawn(federation: Federation, effort: Effort, victims: int) -> Iterator[str]:
+    """A warning where the rounds of a batch size use victims over and over."""
+    often = [size for size in federation.batch_sizes
+             if (drawn := size * federation.hospitals) <= victims < drawn * effort.trials]
+    if often:
+        yield (f"At batch {', '.join(map(str, often))} the rounds draw more records than the "
+               f"{victims} victims there are: these intervals say how rounds among these victims "
+               "vary, and not what other patients would bring.")
 
 
 def kind_of(inputs: Tensor) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import leaklab
 from leaklab.assess.audit.appetite import Verdict
-from leaklab.assess.audit.findings import by_chance, findings, gaps, overview
+from leaklab.assess.audit.findings import READ_AS, by_chance, findings, gaps, overview
 from leaklab.assess.audit.running import Audit, Picture
 
 ENLARGED = 96  # pixels a side that a small image is shown at, at least
@@ -29,8 +29,8 @@ def to_html(audit: Audit, verdict: Verdict | None = None) -> str:
     pictures = [{"title": p.title, "rows": _rows(p)} for p in audit.pictures]
     return environment.get_template("report.html").render(
         audit=audit, findings=findings(audit), by_chance=by_chance(audit), gaps=gaps(audit),
-        overview=overview(audit), pictures=pictures, verdict=verdict,
-        version=leaklab.__version__, training=audit.federation.training)
+        overview=overview(audit), read_as=READ_AS, pictures=pictures,
+        verdict=verdict, version=leaklab.__version__, training=audit.federation.training)
 
 
 def _rows(picture: Picture) -> list[tuple[str, list[str]]]:

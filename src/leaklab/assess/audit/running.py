@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from leaklab import federation as observers
-from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation, kind_of, split
-from leaklab.assess.audit.subject import Anatomy, Subject, device_of, examine
+from leaklab.assess.audit.inputs import KINDS, Batch, Effort, Federation, kind_of, overdrawn, split
+from leaklab.assess.audit.subject import Anatomy, Subject, counted, device_of, examine
 from leaklab.assess.audit.suite import ON_RELEASES, ON_UPDATES, Attack
 from leaklab.assess.audit.trying import Case, Outcome
 from leaklab.assess.observers import one_round, views_by_observer
@@ -117,15 +117,18 @@ def audit(
     """Attack ``model`` as each observer of ``federation`` could, on the records of ``batch``.
 
     Half of the patients are victims, the other half is what an attacker has beside the view. For
-    each batch size, hospitals train on victims for a round, each trial on others; each artefact
-    that leaves is attacked by all that fits its ``kind``, which defaults to what the inputs look
-    like. ``loss`` is of (outputs, targets). ``model`` is left unchanged; its device is used.
+    each batch size, hospitals train on victims for a round, each trial on a draw of its own; each
+    artefact that leaves is attacked by all that fits its ``kind``, which defaults to what the
+    inputs look like. ``loss`` is of (outputs, targets). ``model`` is left unchanged; its device is
+    used.
 
     Raises ``ValueError`` that names what is wrong with the model, the loss or the records, as
     :func:`leaklab.assess.audit.subject.examine` does; attacks that fail are results.
     """
     if batch is None:
         raise ValueError("batch: none given, expected records to audit with")
+    if seed < 0:
+        raise ValueError(f"seed: {seed} given, expected 0 or more")
     federation, effort = federation or Federation(), effort or Effort()
     kind = kind or kind_of(batch.inputs)
     if kind not in KINDS:
@@ -151,8 +154,9 @@ def audit(
                 pictures.append(_picture(attack, artefact, size, outcome))
     results = tuple(_result(*key, outcomes, federation) for key, outcomes in tried.items())
     return Audit(type(model).__name__, sum(p.numel() for p in model.parameters()), kind,
-                 federation, effort, seed, len(batch), anatomy.warnings, diagnosis, results,
-                 tuple(pictures))
+                 federation, effort, seed, len(batch),
+                 (*anatomy.warnings, *overdrawn(federation, effort, len(private))), diagnosis,
+                 results, tuple(pictures))
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,8 @@ class _Bench:
 
     def round(self, size: int, trial: int) -> tuple[dict[str, tuple[View, Batch]], _Refusal | None]:
         """The views of one round by artefact, each with the records behind it; or why none."""
+        if over := self._over():
+            return {}, over
         names = [f"hospital {k + 1}" for k in range(self.federation.hospitals)]
         needed = size * len(names)
         if needed > len(self.private):
@@ -193,7 +199,7 @@ class _Bench:
         training = self.federation.training
         try:
             done = one_round(self.subject, records, training, self.seed + trial, loss=self.loss)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # as in _one: a model may raise anything
             return {}, _Refusal(INAPPLICABLE, f"the model does not train on {counted(size)} at "
                                               f"once in {training.mode} mode ({_short(error)})")
         if not all(torch.isfinite(t).all() for t in done.after.values()):
@@ -216,9 +222,9 @@ class _Bench:
                 yield attack, artefact, why or self._one(attack, *views[artefact], trial)
 
     def _one(self, attack: Attack, view: View, truth: Batch, trial: int) -> Outcome | _Refusal:
+        if over := self._over():
+            return over
         left = None if self.deadline is None else self.deadline - time.monotonic()
-        if left is not None and left <= 0:
-            return _Refusal(NOT_RUN, f"the {self.effort.seconds:g} seconds were over")
         case = Case(self.subject, self.anatomy, self.loss, view, truth, self.public, self.private,
                     self.effort, left, self.seed + trial)
         try:
@@ -227,6 +233,12 @@ class _Bench:
             return _Refusal(INAPPLICABLE, _short(error))
         except Exception as error:  # whatever a model of unknown make raises under an attack
             return _Refusal(FAILED, f"{type(error).__name__}: {_short(error)}")
+
+    def _over(self) -> _Refusal | None:
+        """Why nothing more is run, once the time is up."""
+        if self.deadline is None or time.monotonic() < self.deadline:
+            return None
+        return _Refusal(NOT_RUN, f"the {self.effort.seconds:g} seconds were over")
 
 
 def _result(attack: Attack, artefact: str, size: int, outcomes: list,
@@ -255,8 +267,10 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     """A 95 % interval of the mean over rounds, for values in [0, 1].
 
     Records of a round are not independent, so rounds are counted: the exact interval of a
-    proportion, at the whole numbers of rounds around the sum. F1 and AUC, which are no counts, get
-    Student's t, with values that do not vary, or a single one, left wide: as a count.
+    proportion, at the whole numbers of rounds around the sum. Of a perfect reading in all n rounds
+    no interval begins higher: what succeeds with probability p is perfect in all with p ** n. F1
+    and AUC, which are no counts, get Student's t, with values that do not vary, or a single one,
+    left wide: as a count.
     """
     mean, n = sum(values) / len(values), len(values)
     varies = n > 1 and max(values) > min(values)
@@ -266,11 +280,6 @@ def interval_of(values: list[float], metric: str) -> tuple[float, float]:
     total = mean * n
     low = proportion_interval(min(n, floor(total + 1e-9)), n)[0]
     return low, proportion_interval(max(0, ceil(total - 1e-9)), n)[1]
-
-
-def counted(records: int) -> str:
-    """The number in words that agree with it."""
-    return f"{records} record" + "s" * (records != 1)
 
 
 def _picture(attack: Attack, artefact: str, size: int, outcome: Outcome) -> Picture:

@@ -8,6 +8,7 @@ watching that call, and names what would make an audit meaningless.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -118,20 +119,36 @@ def examine(
         net = copy.deepcopy(model)
     except Exception as error:
         raise ValueError(f"model: {type(model).__name__} cannot be copied ({error})") from error
-    probe = Batch(batch.inputs[:PROBE].to(device), batch.targets[:PROBE].to(device))
+    probe = batch.take(_telling(batch.targets))
+    probe = Batch(probe.inputs.to(device), probe.targets.to(device))
     net.eval()
     try:
         with torch.no_grad():
             how = answer_of(net(probe.inputs))
     except (RuntimeError, TypeError, IndexError, AttributeError, KeyError) as error:
+        hint = "" if probe.inputs.is_floating_point() else (
+            "; whole numbers are taken for tokens, so save any others as floats")
         raise ValueError(f"model: fails on inputs of shape {tuple(probe.inputs.shape)} and type "
-                         f"{probe.inputs.dtype}: {error}") from error
+                         f"{probe.inputs.dtype}: {error}{hint}") from error
     subject = Subject(net, how)
     first, head, table = _watched(subject, probe.inputs)
-    untouched = _untouched(subject, loss, probe)
-    warnings = tuple(_warnings(net, model.training, batch, training, untouched))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        untouched = _untouched(subject, loss, probe)
+    said = tuple(_warnings(net, model.training, batch, training, untouched))
+    said += tuple(f"The model or the loss warned: {text}"
+                  for text in dict.fromkeys(str(w.message).strip() for w in heard
+                                            if issubclass(w.category, UserWarning)))
     subject.train(training.mode == "train")
-    return subject, Anatomy(first, head, table, warnings)
+    return subject, Anatomy(first, head, table, said)
+
+
+def _telling(targets: Tensor) -> list[int]:
+    """Some records, those of the highest and the lowest target among them: a label out of range
+    shows there."""
+    flat = targets.reshape(len(targets), -1).double()
+    ends = [int(flat.amax(1).argmax()), int(flat.amin(1).argmin())]
+    return list(dict.fromkeys([*ends, *range(len(targets))]))[:PROBE]
 
 
 def _watched(subject: Subject, inputs: Tensor) -> tuple[str | None, str | None, str | None]:
@@ -172,8 +189,8 @@ def _untouched(subject: Subject, loss: Loss, probe: Batch) -> list[str]:
         value = loss(subject(probe.inputs), probe.targets)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"loss: fails on the model's answer and targets of shape "
-                         f"{tuple(probe.targets.shape)} and type {probe.targets.dtype}: "
-                         f"{error}") from error
+                         f"{tuple(probe.targets.shape)} and type {probe.targets.dtype}, such as "
+                         f"{probe.targets.flatten()[:1].tolist()}: {error}") from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"loss: {shape} returned, expected a tensor of one number")
@@ -200,22 +217,28 @@ def _warnings(net, was_training: bool, batch: Batch, training: LocalTraining, un
                f"{training.mode} mode here, as the federation says.")
     norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
     if norms and train:
-        yield (f"{len(norms)} BatchNorm layers in train mode mix the records of a batch, and send "
-               "statistics of it along; attacks that need each record's own gradient are weaker, "
-               "and the statistics are a leak of their own that is not scored here.")
+        yield (f"BatchNorm in train mode ({counted(len(norms), 'layer')}) mixes the records of "
+               "a batch, and sends statistics of it along; attacks that need each record's own "
+               "gradient are weaker, and the statistics are a leak of their own that is not scored "
+               "here.")
     drops = [m.p for m in net.modules() if isinstance(m, _DropoutNd) and m.p > 0]
     if drops and train:
-        yield (f"{len(drops)} dropout layers are on, with units the attacks do not know: searches "
-               "fail that an attacker who reads the mask off the update might not.")
+        yield (f"Dropout is on ({counted(len(drops), 'layer')}), with units the attacks do not "
+               "know: searches fail that an attacker who reads the mask off the update might not.")
     if untouched:
         yield (f"No gradient reaches {_few(untouched)}: no update of these says anything, and "
                "attacks that read them find nothing.")
     frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
     if frozen:
-        yield f"{len(frozen)} parameters are frozen and send nothing: {_few(frozen)}."
+        yield f"Frozen, and so sending nothing: {_few(frozen)}."
     if batch.groups is None:
         yield ("Records came without groups: if a patient has several, some may be victim and "
                "public at once, and the baselines are too good.")
+
+
+def counted(number: int, what: str = "record") -> str:
+    """The number in words that agree with it."""
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def _few(names: list[str]) -> str:

@@ -54,7 +54,7 @@ TOKENS = Attack("tokens off the embedding", "Gupta et al. (2022, arXiv:2205.0851
                 "nothing", name_tokens)
 SEARCH = Attack("gradient matching", "Geiping et al. (2020, arXiv:2003.14053)", "records matched",
                 "share of guesses nearer to their own record than to any other",
-                "chance: one in as many records as there are victims",
+                "chance: the records of the view, out of all that a guess is compared with",
                 "labels and number of records", search_inputs)
 MEMBERS = Attack("membership by loss", "Yeom et al. (2018, arXiv:1709.01604)", "membership AUC",
                  "AUC of the loss, members against others",

@@ -24,7 +24,7 @@ from leaklab.attacks.text.tokens import moved_rows
 from leaklab.federation import Loss
 from leaklab.metrics import reconstruction
 from leaklab.metrics.roc import auc
-from leaklab.runtime import generator
+from leaklab.runtime import generator, interrupts_passed_on
 from leaklab.updates import View
 
 CLOSE = 0.02  # of a column's range in public records: a value this near counts as read
@@ -168,7 +168,8 @@ def search_inputs(case: Case) -> Outcome:
     truth, public, private = ((part.inputs - low) / span
                               for part in (case.truth, case.public, case.private))
     budget = Budget(case.effort.evaluations, seconds=case.seconds)
-    with sdpa_kernel(SDPBackend.MATH):  # the fast kernels have no second derivative
+    # The fast kernels of attention have no second derivative.
+    with interrupts_passed_on(), sdpa_kernel(SDPBackend.MATH):
         found = inverting_gradients(
             case.subject.scaled(low, span), case.view, shape=tuple(truth.shape), budget=budget,
             generator=generator(case.seed, "search"), labels=case.truth.targets,
@@ -179,10 +180,11 @@ def search_inputs(case: Case) -> Outcome:
     distance = "correlation" if truth.ndim == 4 else "mse"
     others = (private[:, None] != truth).flatten(2).any(2).all(1)
     gallery = torch.cat([truth, private[others][:GALLERY]])
+    # Guesses are put in the order of the records, so by chance each may meet any of them.
     matched = reconstruction.identified(guess, truth, gallery, distance=distance)
     details = {"PSNR": float(scores[0].mean()), "PSNR of the mean": float(scores[1].mean())}
     picture = (guess, truth, blind) if truth.ndim == 4 else None
-    return Outcome(float(matched.mean()), 1 / len(gallery), details, picture)
+    return Outcome(float(matched.mean()), n / len(gallery), details, picture)
 
 
 def tell_members(case: Case) -> Outcome:

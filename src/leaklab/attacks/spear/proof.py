@@ -101,8 +101,8 @@ def simulated_slopes(
 
     Shapes: inputs (batch, features), result (batch, classes, neurons). ``None`` where it cannot be
     told: after several local steps, for a layer that neither takes the model's own input nor
-    gives its output, with dropout, and where the model cannot run on the records, such as one
-    record through BatchNorm in training mode.
+    gives its output, with dropout, for a model whose answer is not (batch, classes), and where the
+    model cannot run on the records, such as one record through BatchNorm in training mode.
     """
     training = plain_sgd(view)
     drops = any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in model.modules())
@@ -120,7 +120,8 @@ def simulated_slopes(
         logits = net(inputs)
     except Exception:  # whatever the caller's model raises on what is not its input
         return None
-    if len(outputs) != 1 or outputs[0].shape != (len(inputs), len(seen.weights)):
+    if (logits.ndim != 2 or len(outputs) != 1
+            or outputs[0].shape != (len(inputs), len(seen.weights))):
         return None
     return torch.stack([
         torch.autograd.grad(cross_entropy(logits, torch.full_like(logits[:, 0], c).long(),
