@@ -134,6 +134,19 @@ def test_each_slide_shows_its_thing_with_the_sentence_that_reads_it(built):
     assert bodies[11] == "Divide it out easy, 5 minutes Why: it is old."
 
 
+def test_printed_lines_stand_between_what_was_done_and_what_it_says(built):
+    deck = edited(built, "notebooks", "<p>Nobody is found.</p>",
+                  CELL.format("<pre>read 0.00</pre>") + "<p>Nobody is found. Why?</p>")
+    control = next(slide for slide in deck.slides if slide.kind == "control")
+    assert text(control.body) == "Read another patient. read 0.00 Nobody is found."
+
+
+def test_what_points_into_the_book_is_no_source(built):
+    deck = edited(built, "notebooks", "Phong</a></p></li>",
+                  'Phong</a></p></li><li><p><a href="../book/03.html">The idea</a></p></li>')
+    assert text(deck.slides[-1].body) == "Phong"
+
+
 def test_a_section_is_read_to_the_end_by_the_notes_of_its_slides(built):
     by_title = [text(s.notes) for s in made(built).slides if s.title.startswith("Read a batch")]
     assert by_title == ["The patients are real. Draw it. Each neuron lies on a line. "
@@ -200,6 +213,26 @@ def test_what_a_chapter_lacks_is_named(built, name, old, new, said):
 ])
 def test_sentences(given_text, expected):
     assert slide_pages.sentences(given_text) == expected
+
+
+@pytest.mark.parametrize(("given_text", "expected"), [
+    ("with x the record. It is read.", "It is read."),
+    ("It is read. With n the number the sum is then", "It is read."),
+    ("It is read. Does that protect?", "It is read."),
+    ("It is read. Now the attack:", "It is read."),
+    ("Who is it? Was it she?", "Who is it? Was it she?"),
+    ("<code>guess</code> is a guess.", "<code>guess</code> is a guess."),
+    ("", ""),
+])
+def test_what_leads_past_a_slide_is_not_told(given_text, expected):
+    assert slide_pages.told(given_text) == expected
+
+
+def test_no_sentence_is_said_twice():
+    said = set()
+    assert slide_pages.unsaid("A one. A two.", said) == "A one. A two."
+    assert slide_pages.unsaid("A two. A three.", said) == "A three."
+    assert not slide_pages.unsaid("A four. A two.", said)  # what stands by the thing was said
 
 
 WORDS = ("One.", "Two words?", "<em>x. Y</em>", "et al.", "<b>A.</b>", "3")

@@ -21,8 +21,8 @@ THREAT = "Threat model."
 QUIZ = "Check what you know"
 FINDINGS = ("What we learnt", "Limits", "Further reading")
 NO_MEASUREMENT = ("Exercise:", "Try it yourself", *FINDINGS)
-TALLEST = 14
-"""Printed lines that a slide holds beside a sentence; a longer table stays in the lab."""
+TALLEST = 14  # printed lines that a slide holds beside a sentence
+FEW = 9  # printed lines that leave room for a longer lead
 LONGEST = 20
 """Printed lines that a slide holds where nothing else stands for its section."""
 
@@ -74,7 +74,7 @@ def deck(name: str, page: Tag, lab: Tag) -> Deck:
 def opening(label: str, title: str, claim: str, page: Tag) -> Slide:
     """The title, what the chapter says in its headline, and its first sentences."""
     paragraphs = before_sections(page, "p")
-    subtitle = f'<p class="subtitle">{html.escape(capital(claim))}</p>' if claim else ""
+    subtitle = f'<p class="subtitle">{html.escape(pages.capital(claim))}</p>' if claim else ""
     above = f'<p class="label">{html.escape(label)}</p>' if label else ""
     lead = f'<p class="lead">{pages.first(pages.inner(paragraphs[0]))}</p>'
     return Slide("title", html.escape(title), above + subtitle + lead, pages.prose(paragraphs))
@@ -127,19 +127,17 @@ def section_slides(kind: str, section: Tag,
     elements, title = pages.unwrapped(section), pages.inner(section.h2)
     groups = grouped(shown(elements))
     if not groups and kind == "control":
-        prose = [e for e in elements if e.name == "p"]
-        said = [pages.first(pages.inner(p), 160) for p in prose]
+        said = [pages.first(pages.inner(e), 160) for e in elements if e.name == "p"]
         return [Slide(kind, title, pages.bullets(said), pages.prose(elements))]
     slides, start, said = [], 0, set()
     for number, group in enumerate(groups, 1):
         end = groups[number][0].place if number < len(groups) else len(elements)
         parts = []
         for here, following in zip(group, [*(s.place for s in group[1:]), end], strict=True):
-            lead, after = sentences_around(elements, here.place, following, kind)
-            parts += [f"<p>{lead}</p>" if lead not in said else "", here.html,
-                      f"<p>{after}</p>" if after not in said else ""]
-            said |= {lead, after}
-        body = "\n".join(part for part in parts if part not in ("", "<p></p>"))
+            around = sentences_around(elements, here.place, following, kind, len(group) == 1)
+            lead, after = (pages.unsaid(text, said) for text in around)
+            parts += [f"<p>{lead}</p>", here.html, f"<p>{after}</p>"]
+        body = "\n".join(part for part in parts if part != "<p></p>")
         which = f' <span class="part">{number} of {len(groups)}</span>' if groups[1:] else ""
         slides.append(Slide(kind, title + which, body, pages.prose(elements[start:end])))
         start = end
@@ -157,24 +155,29 @@ def grouped(shown: list[Shown]) -> list[list[Shown]]:
     return groups
 
 
-def sentences_around(elements: list[Tag], place: int, end: int, kind: str) -> tuple[str, str]:
-    """The sentence that leads to an element, and the one that reads it; either may be empty.
+def sentences_around(elements: list[Tag], place: int, end: int, kind: str,
+                     alone: bool) -> tuple[str, str]:
+    """The sentences that lead to an element, and those that read it; either may be empty.
 
-    An equation may stand in the middle of a sentence, so it can have both. A box needs none.
+    An equation may stand in the middle of a sentence, and printed lines say too little alone: they
+    have both. What is ``alone`` on a slide has room for a longer lead. A box needs none.
     """
     before = [e for e in elements[:place] if e.name == "p"]
     after = [e for e in elements[place + 1:end] if e.name == "p"]
-    lead = pages.last(pages.inner(before[-1]), 180) if before else ""
     classes = elements[place].get("class", [])
+    lines = [] if elements[place].select_one("img, figure") else pages.printed(elements[place])
+    most = (260 if len(lines) < FEW else 120) if alone and (lines or "equation" in classes) else 180
+    lead = pages.last(pages.inner(before[-1]), most) if before else ""
     if "admonition" in classes:
         return "", ""
     if "equation" in classes:
         goes_on = bool(after) and after[0].get_text()[:1].islower()
         return lead, pages.first(pages.inner(after[0]), 180) if goes_on else ""
     reading = [e for e in after if not e.get_text().rstrip().endswith(":")]
-    if kind == "idea" or not reading:
+    if kind == "idea":
         return lead, ""
-    return "", pages.first(pages.inner(reading[0]))
+    read = pages.told(pages.first(pages.inner(reading[0]))) if reading else ""
+    return pages.told(lead) if lines or not reading else "", read
 
 
 def shown_of_page(elements: list[Tag]) -> list[Shown]:
@@ -260,7 +263,8 @@ def endings(lab: Tag) -> list[Slide]:
         if name == "Further reading" and tasks:
             slides.append(exercises(tasks))
         kind = "reading" if name == "Further reading" else "findings"
-        items = [pages.inner(item.p or item) for item in section.select("ul > li")]
+        items = [pages.inner(item.p or item) for item in section.select("ul > li")
+                 if kind == "findings" or item.a]  # a link inside the book was undone
         said = pages.prose(section.select("p"))
         slides.append(Slide(kind, html.escape(name), pages.bullets(items), said))
     return slides
@@ -270,7 +274,7 @@ def exercises(tasks: list[Tag]) -> Slide:
     """What students do in the lab: level, minutes, and why."""
     said = []
     for task in tasks:
-        name = html.escape(capital(heading(task).removeprefix("Exercise: ")))
+        name = html.escape(pages.capital(heading(task).removeprefix("Exercise: ")))
         level, *rest = pages.sentences(pages.inner(task.p))
         why = next((text for text in rest if text.startswith("Why: ")), "")
         said.append(f"{name} <small>{level.removeprefix('Level: ').rstrip('.')}</small>"
@@ -294,7 +298,3 @@ def sections(article: Tag) -> list[Tag]:
 
 def heading(section: Tag) -> str:
     return section.h2.get_text().strip()
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -37,7 +37,7 @@ LEAST = 50
 """Characters of a sentence that says something alone."""
 FULL = 900
 """Characters of a table on one slide."""
-COLUMNS = 80
+COLUMNS = 90
 """The longest printed line on a slide, in characters."""
 VOID = {"br", "img", "hr", "input", "mspace", "wbr"}
 
@@ -179,6 +179,34 @@ def last(text: str, most: int) -> str:
     return " ".join(chosen)
 
 
+def unsaid(text: str, said: set[str]) -> str:
+    """``text`` without the sentences ``said``, to which it is added; none if its last one is."""
+    found = sentences(text)
+    new = [sentence for sentence in found if sentence not in said]
+    said.update(new)
+    return " ".join(new) if found[-1:] == new[-1:] else ""
+
+
+def told(text: str) -> str:
+    """``text`` without what belongs to its neighbours in the lab, which a slide does not show.
+
+    That is a beginning that goes on from an equation, and an end that leads to what comes next: a
+    sentence that an equation would finish, a question, or a few words and a colon.
+    """
+    said = [s for s in sentences(text) if not s[:1].islower()]
+    while said and not plain(said[-1]).rstrip("”’\"')").endswith((".", "!", "?", ":")):
+        said.pop()
+    asked = said and plain(said[0]).endswith("?")
+    while said[1:] and not asked and (plain(said[-1]).endswith("?") or (
+            plain(said[-1]).endswith(":") and length(said[-1]) < 40)):
+        said.pop()
+    return " ".join(said)
+
+
+def plain(text: str) -> str:
+    return TAG.sub("", text).strip()
+
+
 def printed(cell: Tag) -> list[str]:
     """The lines that a cell of a lab printed, without those that only check its record.
 
@@ -239,3 +267,7 @@ def results(lines: list[str]) -> str:
     size = min(26, int(1140 / (0.61 * max(map(len, lines)) + 1.7)), 350 // len(lines))
     text = html.escape("\n".join(lines), quote=False)
     return f'<pre class="results" style="--size: {size}px">{text}</pre>'
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

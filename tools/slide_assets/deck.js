@@ -7,7 +7,7 @@
   const narrow = isNarrow();
   const smallest = 65, largest = 125, room = 1152;  // per cent; pixels between the margins
 
-  // Type as large as the slide allows: 28 px where it has a picture, from 18 to 35 px elsewhere.
+  // Type as large as the slide allows: 28 px with a picture, from 18 to 35 px elsewhere.
   function fit() {
     for (const slide of slides.children) {
       const body = slide.querySelector(".body"), film = slide.querySelector("[data-scrubber] > div");
@@ -15,7 +15,7 @@
         || [...body.querySelectorAll("*")].some(e => e.offsetWidth > room + 1
           || e.localName === "math" && e.getBoundingClientRect().width > room);
       const set = size => slide.style.setProperty("--fit", size / 100);
-      const pictured = slide.querySelector("figure, pre, h1");
+      const pictured = slide.querySelector("figure, h1");
       let size = pictured ? 100 : largest;
       for (set(size); size > smallest && full() && !film; set(size)) size -= 5;
       const shrink = largest => {
