@@ -55,7 +55,8 @@ def single_record(model: nn.Module, view: View, *, layer: str | None = None) -> 
     last layer for two classes always give the same ratio, of a batch a mixture. Where it cannot be
     tried (several local steps; dropout; a layer that neither takes the model's input nor gives its
     output), more than two rows that are not zero must agree, and the view must say that there was
-    one record: of two classes, records that switch on the same neurons agree as well.
+    one record: of two classes, records that switch on the same neurons agree as well. Those that
+    also share a label and nearly the model's answer pass for their mean even where it is tried.
     ``score`` is minus the largest deviation, in standard deviations of the noise.
 
     Raises ``ValueError`` as :func:`leaklab.attacks.layers.dense_gradient` does.
