@@ -105,6 +105,16 @@ def test_from_a_file_to_reports(place, capsys):
     assert "Risk appetite exceeded" in page.read_text()
 
 
+def test_the_reports_are_written_though_nobody_reads_what_is_printed(place, monkeypatch):
+    def closed(*_, **__):
+        raise BrokenPipeError("closed")
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(BrokenPipeError):
+        run(place, "make", "--json", str(place / "report.json"))
+    assert json.loads((place / "report.json").read_text())["results"]
+
+
 def test_without_an_appetite_a_leak_is_no_failure(place):
     assert run(place) == 0
 

@@ -116,9 +116,9 @@ def _audit(given: argparse.Namespace) -> int:
     verdict = judge(found, appetite) if appetite else None
     reports = [(given.json, to_json), (given.html, to_html)]
     written = [(path, report(found, verdict)) for path, report in reports if path]
-    print(as_text(found))
-    for path, text in written:
+    for path, text in written:  # before anything is printed, into a pipe that may close
         path.write_text(text, encoding="utf-8")
+    print(as_text(found))
     for line in verdict.lines if verdict else ():
         print(f"appetite: {line}")
     if verdict:
