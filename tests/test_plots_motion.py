@@ -32,9 +32,10 @@ def parted(middle: float, **how):
 
 
 def test_frames_are_of_one_size_closed_and_what_a_scrubber_takes():
+    before = plt.get_fignums()  # of other tests in this process
     pictures = motion.frames(parted(shift) for shift in (0.0, 3.0))
     assert pictures.dtype == np.uint8 and pictures.shape[::3] == (2, 3)
-    assert (pictures[0] != pictures[1]).any() and not plt.get_fignums()
+    assert (pictures[0] != pictures[1]).any() and plt.get_fignums() == before
     assert "2 steps" in scrubber(pictures, ["a", "b"], name="Step", alt="two groups").text
 
 
