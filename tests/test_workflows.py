@@ -190,5 +190,5 @@ def test_no_repository_is_named_so_that_forks_publish_themselves():
 
 def test_packages_that_moved_are_listed():
     tested = {"a": "1.0", "b": "2.0", "c": "3.0", "torch": "2.1"}
-    there = {"a": "1.0", "b": "2.1", "d": "4.0", "torch": "2.1+cpu"}
+    there = {"a": "1.0", "b": "2.1", "d": "4.0", "torch": "2.1+cpu", "pip": "9"}
     assert newest.moved(tested, there) == ["b: 2.0 -> 2.1", "c: 3.0 -> gone", "d: new -> 4.0"]

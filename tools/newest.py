@@ -14,10 +14,13 @@ from packaging.utils import canonicalize_name
 
 from lock import ROOT, pins
 
+OUR_OWN = {"leaklab", "pip", "setuptools"}  # in every environment, and never pinned
+
 
 def moved(tested: Mapping[str, str], installed: Mapping[str, str]) -> list[str]:
     """One line a package that differs, by name; build labels such as +cpu do not count."""
-    plain = {name: version.partition("+")[0] for name, version in installed.items()}
+    plain = {name: version.partition("+")[0] for name, version in installed.items()
+             if name not in OUR_OWN}
     return [f"{name}: {tested.get(name, 'new')} -> {plain.get(name, 'gone')}"
             for name in sorted({*tested, *plain}) if tested.get(name) != plain.get(name)]
 

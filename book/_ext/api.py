@@ -14,6 +14,7 @@ names, then each with signature, docstring and example. The examples are doctest
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -63,6 +64,7 @@ def read_examples(text: str) -> Group:
     return Group(start.strip(), found)
 
 
+@functools.cache
 def groups() -> dict[str, Group]:
     """The files of ``book/examples``, by the stem of their names."""
     return {file.stem: read_examples(file.read_text(encoding="utf-8"))

@@ -116,18 +116,16 @@ def appetite(results: Mapping[str, Evidence], tolerated: float, *, by: str = "va
     if blind := [name for name, item in results.items() if item.baseline is None]:
         raise ValueError(f"results: {blind} without a baseline given, expected a blind guess each")
     fig, ax = plt.subplots(figsize=SIZE)
-    judged = [(item.value if by == "value" else item.interval[1]) - item.baseline
-              for item in results.values()]
-    for row, (item, excess) in enumerate(zip(results.values(), judged, strict=True)):
-        over = excess > tolerated + 1e-9
+    exceeds = [(item.value if by == "value" else item.interval[1]) - item.baseline
+               > tolerated + 1e-9 for item in results.values()]
+    for row, (item, over) in enumerate(zip(results.values(), exceeds, strict=True)):
         low, value, high = (x - item.baseline for x in (item.interval[0], item.value,
                                                         item.interval[1]))
         ax.errorbar(value, row, xerr=[[value - low], [high - value]], capsize=3, marker="o",
                     color="C1" if over else "C0", markerfacecolor="C1" if over else "white")
     ax.axvline(tolerated, color="0.25", linestyle=":", marker="")
-    exceeded = sum(excess > tolerated + 1e-9 for excess in judged)
     ax.set(xlim=(-0.03, 1.05), yticks=range(len(results)), yticklabels=list(results),
            ylim=(len(results) - 0.5, -0.5), xlabel="above the blind guess",
-           title=f"Tolerated {tolerated:g}: {exceeded} of {len(results)} exceed, "
-                 f"status {int(exceeded > 0)}")
+           title=f"Tolerated {tolerated:g}: {sum(exceeds)} of {len(results)} exceed, "
+                 f"status {int(any(exceeds))}")
     return fig
